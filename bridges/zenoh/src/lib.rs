@@ -1,0 +1,1 @@
+//! Reverie's messages over zenoh

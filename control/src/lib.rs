@@ -1,0 +1,1 @@
+//! The servo loop between action chunks and joint commands

@@ -1,0 +1,1 @@
+//! Diffusion policies: networks, schedules, decoders, training

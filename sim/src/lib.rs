@@ -1,0 +1,1 @@
+//! The CALVIN-like tabletop on rapier3d
