@@ -1,0 +1,55 @@
+use thiserror::Error;
+
+/// What can go wrong in the simulation.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum SimError {
+    /// A task name that is not known.
+    #[error("unknown task '{name}'; known are {known}")]
+    UnknownTask {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A start state outside of the mechanism's range.
+    #[error("start state: {quantity} is {value}, must be within [{lower}, {upper}]")]
+    StartOutOfRange {
+        /// Which quantity, with its unit.
+        quantity: &'static str,
+        /// What it was.
+        value: f64,
+        /// Lowest allowed.
+        lower: f64,
+        /// Highest allowed.
+        upper: f64,
+    },
+    /// A joint command with NaN or infinity.
+    #[error("joint command: joint {joint} is {value}, which is no angle")]
+    CommandNotFinite {
+        /// Index of the joint.
+        joint: usize,
+        /// What was commanded.
+        value: f64,
+    },
+    /// No start state without unwanted contact was found.
+    #[error("no valid start state for '{task}' with seed {seed} in {tries} tries")]
+    NoStart {
+        /// The task.
+        task: &'static str,
+        /// The seed.
+        seed: u64,
+        /// Draws made.
+        tries: usize,
+    },
+    /// A configuration value that makes no sense.
+    #[error("config key sim.{key} is {value}, must be {expected}")]
+    Config {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: f64,
+        /// What would do.
+        expected: &'static str,
+    },
+}

@@ -1,0 +1,162 @@
+//! Drawer, sliding door, switch and button: one-axis joints on the table.
+
+use rapier3d::prelude::*;
+
+use crate::{
+    WorldConfig,
+    arm::{self, BuiltBody},
+    convert,
+    geometry::{self, LEAN_RAD},
+    part::{Link, Part},
+};
+
+/// Velocity gain that acts as dry friction up to the force limit, N s/m. 1e3 creeps.
+const DRY_FRICTION_DAMPING: f32 = 1.0e5;
+/// Spring of the button, N/m: the force limit is reached after 4 mm.
+const BUTTON_STIFFNESS: f32 = 1000.0;
+/// Damping of the button, N s/m.
+const BUTTON_DAMPING: f32 = 20.0;
+/// Mass of the lever and of the cap, kg.
+const SMALL_MASS_KG: f32 = 0.2;
+
+/// Positions of the mechanisms, metres.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Positions {
+    pub door: f32,
+    pub drawer: f32,
+    pub button: f32,
+    pub switch: f32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mechanisms {
+    door: MultibodyJointHandle,
+    drawer: MultibodyJointHandle,
+    button: MultibodyJointHandle,
+    switch: MultibodyJointHandle,
+}
+
+struct Slide {
+    name: &'static str,
+    link: Link,
+    parts: Vec<Part>,
+    origin: [f32; 3],
+    lean: f32,
+    /// Where positive travel points, world frame.
+    along: [f32; 3],
+    range: f32,
+    mass: f32,
+    sprung: bool,
+}
+
+impl Mechanisms {
+    /// Each is a multibody of its own, so that touching one does not wake the others' equations.
+    pub fn build(world: &mut PhysicsWorld, config: &WorldConfig, start: &Positions) -> (Self, Vec<BuiltBody>) {
+        let mut bodies = Vec::new();
+        let mut add = |slide: Slide, position: f32| {
+            let (handle, body) = slide.build(world, config, position);
+            bodies.push(body);
+            handle
+        };
+        let door = add(
+            Slide {
+                name: "table/door",
+                link: Link::Door,
+                parts: geometry::door(),
+                origin: geometry::DOOR_ORIGIN_M,
+                lean: LEAN_RAD,
+                along: [-1.0, 0.0, 0.0],
+                range: geometry::SLIDER_RANGE_M,
+                mass: geometry::DOOR_MASS_KG,
+                sprung: false,
+            },
+            start.door,
+        );
+        let drawer = add(
+            Slide {
+                name: "table/drawer",
+                link: Link::Drawer,
+                parts: geometry::drawer(),
+                origin: geometry::DRAWER_ORIGIN_M,
+                lean: 0.0,
+                along: [0.0, -1.0, 0.0],
+                range: geometry::DRAWER_RANGE_M,
+                mass: geometry::DRAWER_MASS_KG,
+                sprung: false,
+            },
+            start.drawer,
+        );
+        let button = add(
+            Slide {
+                name: "table/button",
+                link: Link::Button,
+                parts: geometry::button(),
+                origin: geometry::BUTTON_ORIGIN_M,
+                lean: 0.0,
+                along: [0.0, 0.0, -1.0],
+                range: geometry::BUTTON_RANGE_M,
+                mass: SMALL_MASS_KG,
+                sprung: true,
+            },
+            start.button,
+        );
+        let switch = add(
+            Slide {
+                name: "table/switch",
+                link: Link::Switch,
+                parts: geometry::switch(),
+                origin: geometry::SWITCH_ORIGIN_M,
+                lean: LEAN_RAD,
+                along: geometry::UP_THE_FRONT,
+                range: geometry::SWITCH_RANGE_M,
+                mass: SMALL_MASS_KG,
+                sprung: false,
+            },
+            start.switch,
+        );
+        (Self { door, drawer, button, switch }, bodies)
+    }
+
+    pub fn positions(&self, world: &PhysicsWorld) -> Positions {
+        let at = |joint| arm::coordinate(world, joint, 0).0;
+        Positions { door: at(self.door), drawer: at(self.drawer), button: at(self.button), switch: at(self.switch) }
+    }
+}
+
+impl Slide {
+    fn build(self, world: &mut PhysicsWorld, config: &WorldConfig, position: f32) -> (MultibodyJointHandle, BuiltBody) {
+        let frame = convert::pose(self.origin, [self.lean, 0.0, 0.0]);
+        let root = world.insert_body(RigidBodyBuilder::fixed().pose(frame));
+        let inertia = Vector::splat(self.mass * 0.01);
+        let body = world.insert_body(
+            RigidBodyBuilder::dynamic()
+                .pose(frame)
+                .gravity_scale(0.0)
+                .can_sleep(false)
+                .additional_mass_properties(MassProperties::new(Vector::ZERO, self.mass, inertia)),
+        );
+        for part in self.parts.iter().filter(|part| part.solid) {
+            world.insert_collider(part.collider(self.link), Some(body));
+        }
+        let along = frame.rotation.inverse() * convert::vector(self.along);
+        let axis = Pose::from_rotation(Rotation::from_rotation_arc(Vector::X, along.normalize()));
+        let joint = GenericJointBuilder::new(JointAxesMask::LOCKED_PRISMATIC_AXES)
+            .local_frame1(axis)
+            .local_frame2(axis)
+            .limits(JointAxis::LinX, [0.0, self.range])
+            .motor_model(JointAxis::LinX, MotorModel::ForceBased)
+            .motor_max_force(JointAxis::LinX, config.mechanism_force_n)
+            .contacts_enabled(false);
+        let joint = if self.sprung {
+            joint.motor_position(JointAxis::LinX, 0.0, BUTTON_STIFFNESS, BUTTON_DAMPING)
+        } else {
+            joint.motor_velocity(JointAxis::LinX, 0.0, DRY_FRICTION_DAMPING)
+        };
+        let handle = arm::insert(world, root, body, joint.build());
+        arm::place_joints(world, &[(handle, position)]);
+        if let Some((multibody, _)) = world.multibody_joints.get_mut(handle) {
+            multibody.damping_mut().fill(0.0);
+        }
+        (handle, BuiltBody { name: self.name.into(), handle: body, parts: self.parts })
+    }
+}

@@ -1,0 +1,325 @@
+use rapier3d::prelude::*;
+use reverie_schema::{
+    GripperCommand, JointCommand, JointState, N_ARM, Observation, RobotSpec, SCENE_OBS, Stamp,
+    scene::{self, Scene},
+};
+
+use crate::{
+    SimError, StartState, WorldConfig,
+    arm::{Arm, BuiltBody},
+    convert,
+    geometry::{self, BLOCK_MASS_KG, BUTTON_PRESSED_M, SWITCH_ON_M},
+    mechanism::{Mechanisms, Positions},
+    part::{Link, Part},
+};
+
+/// Physics steps a second (CALVIN, PyBullet's default).
+pub const STEPS_PER_SECOND: i64 = 240;
+/// Physics steps of one 30 Hz control step.
+pub const STEPS_PER_CONTROL: u64 = 8;
+
+/// The table, its mechanisms, three blocks and the arm, in rapier.
+///
+/// Stepping is lockstep: time moves only by [`World::step`], 1/240 s each. The same start state and the same commands give the
+/// same bytes in every run on a machine, and a restored snapshot goes on identically. Real time is the caller's matter.
+pub struct World {
+    physics: PhysicsWorld,
+    arm: Arm,
+    mechanisms: Mechanisms,
+    blocks: [RigidBodyHandle; 3],
+    bodies: Vec<(RigidBodyHandle, scene::Body)>,
+    logic: Logic,
+}
+
+/// What is not in the bodies.
+#[derive(Clone, Copy, Debug)]
+struct Logic {
+    steps: u64,
+    observations: u64,
+    led: bool,
+    bulb: bool,
+    pressed: bool,
+    gripper: GripperCommand,
+}
+
+/// A world's whole state at one moment, in memory. See [`World::snapshot`].
+#[derive(Clone)]
+pub struct WorldSnapshot {
+    bodies: RigidBodySet,
+    colliders: ColliderSet,
+    impulse_joints: ImpulseJointSet,
+    multibody_joints: MultibodyJointSet,
+    islands: IslandManager,
+    broad_phase: BroadPhaseBvh,
+    narrow_phase: NarrowPhase,
+    arm: Arm,
+    logic: Logic,
+}
+
+impl World {
+    /// Builds scene D in the start state `start`, the arm at the joint angles `q` (radians) with open fingers.
+    ///
+    /// # Errors
+    /// [`SimError::Config`], [`SimError::StartOutOfRange`].
+    pub fn new(config: &WorldConfig, spec: &RobotSpec, start: &StartState, q: &[f64; N_ARM]) -> Result<Self, SimError> {
+        config.validate()?;
+        start.validate()?;
+        for (joint, (&value, limits)) in q.iter().zip(&spec.joints).enumerate() {
+            if !value.is_finite() {
+                return Err(SimError::CommandNotFinite { joint, value });
+            }
+            let (lower, upper) = (limits.lower_rad - 1e-6, limits.upper_rad + 1e-6);
+            if !(lower..=upper).contains(&value) {
+                return Err(SimError::StartOutOfRange { quantity: "joint angle (rad)", value, lower, upper });
+            }
+        }
+        let mut physics = PhysicsWorld::new();
+        physics.gravity = Vector::new(0.0, 0.0, -9.81);
+        set_solver(&mut physics.integration_parameters, config);
+
+        let mut built = vec![fixture(&mut physics, "table/body", Link::Table, geometry::table())];
+        built.push(fixture(&mut physics, "table/plank", Link::Plank, geometry::plank()));
+        let positions = Positions { door: start.slider_m, drawer: start.drawer_m, button: 0.0, switch: start.switch_m() };
+        let (mechanisms, more) = Mechanisms::build(&mut physics, config, &positions);
+        built.extend(more);
+        let blocks = std::array::from_fn(|index| {
+            let body = block(&mut physics, index, start);
+            let handle = body.handle;
+            built.push(body);
+            handle
+        });
+        let (arm, more) = Arm::build(&mut physics, spec, config, q);
+        built.extend(more);
+        arm.place(&mut physics, q, config);
+
+        let bodies = built
+            .into_iter()
+            .map(|body| {
+                let shapes = body.parts.into_iter().map(|part| part.shape).collect();
+                (body.handle, scene::Body { name: body.name, shapes })
+            })
+            .collect();
+        let logic =
+            Logic { steps: 0, observations: 0, led: start.led, bulb: start.bulb, pressed: false, gripper: GripperCommand::Open };
+        Ok(Self { physics, arm, mechanisms, blocks, bodies, logic })
+    }
+
+    /// One physics step of 1/240 s under `command`. After every eighth, lights follow their switches (CALVIN evaluates them once a
+    /// control step).
+    ///
+    /// # Errors
+    /// [`SimError::CommandNotFinite`]; the world is then unchanged.
+    pub fn step(&mut self, command: &JointCommand) -> Result<(), SimError> {
+        if let Some((joint, &value)) = command.position.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(SimError::CommandNotFinite { joint, value });
+        }
+        let dt = self.physics.integration_parameters.dt;
+        self.arm.drive(&mut self.physics, command, dt);
+        self.physics.step();
+        self.logic.gripper = command.gripper;
+        self.logic.steps += 1;
+        if self.logic.steps.is_multiple_of(STEPS_PER_CONTROL) {
+            let positions = self.mechanisms.positions(&self.physics);
+            let pressed = positions.button > BUTTON_PRESSED_M;
+            self.logic.led ^= pressed && !self.logic.pressed;
+            self.logic.pressed = pressed;
+            self.logic.bulb = positions.switch > SWITCH_ON_M;
+        }
+        Ok(())
+    }
+
+    /// Simulated time since the start state.
+    pub fn stamp(&self) -> Stamp {
+        Stamp((self.logic.steps as i64 * 1_000_000_000) / STEPS_PER_SECOND)
+    }
+
+    /// Physics steps since the start state.
+    pub fn steps(&self) -> u64 {
+        self.logic.steps
+    }
+
+    /// The observation at this moment, numbered from 0.
+    pub fn observe(&mut self) -> Observation {
+        let seq = self.logic.observations;
+        self.logic.observations += 1;
+        let tcp = convert::position_and_euler(&self.arm.world_from_tcp(&self.physics));
+        let (angles, _) = self.arm.joint_state(&self.physics);
+        let mut robot = [0.0; reverie_schema::ROBOT_OBS];
+        robot[..6].copy_from_slice(&tcp);
+        robot[6] = self.arm.gripper_width(&self.physics);
+        for (to, from) in robot[7..14].iter_mut().zip(angles) {
+            *to = from as f32;
+        }
+        robot[14] = self.logic.gripper.sign();
+        Observation { seq, stamp: self.stamp(), robot, scene: self.scene_obs() }
+    }
+
+    /// CALVIN's `scene_obs`, which the task oracles read.
+    pub fn scene_obs(&self) -> [f32; SCENE_OBS] {
+        let positions = self.mechanisms.positions(&self.physics);
+        let mut scene = [0.0; SCENE_OBS];
+        scene[0] = positions.door;
+        scene[1] = positions.drawer;
+        scene[2] = positions.button;
+        scene[3] = positions.switch;
+        scene[4] = f32::from(u8::from(self.logic.bulb));
+        scene[5] = f32::from(u8::from(self.logic.led));
+        for (index, &block) in self.blocks.iter().enumerate() {
+            let pose = convert::position_and_euler(self.physics.bodies[block].position());
+            scene[6 + 6 * index..12 + 6 * index].copy_from_slice(&pose);
+        }
+        scene
+    }
+
+    /// What the joint sensors read.
+    pub fn joint_state(&self) -> JointState {
+        let (position, velocity) = self.arm.joint_state(&self.physics);
+        let gripper_width = self.arm.gripper_width(&self.physics).into();
+        JointState { stamp: self.stamp(), position, velocity, gripper_width }
+    }
+
+    /// Pairs in contact: an active contact with a distance below 1 mm. (The flag alone stays set up to the prediction distance.)
+    pub fn contacts(&self) -> Vec<(Link, Link)> {
+        let mut pairs: Vec<(Link, Link)> = self
+            .physics
+            .narrow_phase
+            .contact_pairs()
+            .filter(|pair| pair.has_any_active_contact())
+            .filter(|pair| pair.find_deepest_contact().is_some_and(|(_, contact)| contact.dist < 0.001))
+            .filter_map(|pair| {
+                let link = |handle| self.physics.colliders.get(handle).and_then(Link::of);
+                let (a, b) = (link(pair.collider1)?, link(pair.collider2)?);
+                Some(if a <= b { (a, b) } else { (b, a) })
+            })
+            .collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
+    }
+
+    /// Deepest overlap of `link` with anything, metres; 0 without contact.
+    pub fn deepest_penetration_m(&self, link: Link) -> f32 {
+        self.physics
+            .narrow_phase
+            .contact_pairs()
+            .filter(|pair| {
+                [pair.collider1, pair.collider2]
+                    .into_iter()
+                    .any(|handle| self.physics.colliders.get(handle).and_then(Link::of) == Some(link))
+            })
+            .filter_map(|pair| pair.find_deepest_contact())
+            .fold(0.0, |deepest, (_, contact)| deepest.max(-contact.dist))
+    }
+
+    /// Force between two links in the last step, newtons: the size of the sum of all contact impulses over the step.
+    pub fn contact_force_n(&self, a: Link, b: Link) -> f32 {
+        let link = |handle| self.physics.colliders.get(handle).and_then(Link::of);
+        let impulse = self
+            .physics
+            .narrow_phase
+            .contact_pairs()
+            .filter(|pair| {
+                let (first, second) = (link(pair.collider1), link(pair.collider2));
+                (first, second) == (Some(a), Some(b)) || (first, second) == (Some(b), Some(a))
+            })
+            .fold(Vector::ZERO, |sum, pair| sum + pair.total_impulse());
+        impulse.length() / self.physics.integration_parameters.dt
+    }
+
+    /// Linear speed of a block, m/s.
+    pub fn block_speed_mps(&self, index: usize) -> f32 {
+        self.blocks.get(index).map_or(0.0, |&block| self.physics.bodies[block].linvel().length())
+    }
+
+    /// All bodies and their shapes, for drawing.
+    pub fn scene(&self) -> Scene {
+        Scene { bodies: self.bodies.iter().map(|(_, body)| body.clone()).collect() }
+    }
+
+    /// `world_from_body` of every body of [`World::scene`], in its order.
+    pub fn poses(&self, out: &mut Vec<scene::Pose>) {
+        out.clear();
+        out.extend(self.bodies.iter().map(|(handle, _)| convert::scene_pose(self.physics.bodies[*handle].position())));
+    }
+
+    /// The state at this moment.
+    pub fn snapshot(&self) -> WorldSnapshot {
+        let physics = &self.physics;
+        WorldSnapshot {
+            bodies: physics.bodies.clone(),
+            colliders: physics.colliders.clone(),
+            impulse_joints: physics.impulse_joints.clone(),
+            multibody_joints: physics.multibody_joints.clone(),
+            islands: physics.islands.clone(),
+            broad_phase: physics.broad_phase.clone(),
+            narrow_phase: physics.narrow_phase.clone(),
+            arm: self.arm.clone(),
+            logic: self.logic,
+        }
+    }
+
+    /// Goes back to `snapshot`, which must come from this world or from one built alike; what follows is then identical to the
+    /// last bit.
+    pub fn restore(&mut self, snapshot: &WorldSnapshot) {
+        let physics = &mut self.physics;
+        physics.bodies = snapshot.bodies.clone();
+        physics.colliders = snapshot.colliders.clone();
+        physics.impulse_joints = snapshot.impulse_joints.clone();
+        physics.multibody_joints = snapshot.multibody_joints.clone();
+        physics.islands = snapshot.islands.clone();
+        physics.broad_phase = snapshot.broad_phase.clone();
+        physics.narrow_phase = snapshot.narrow_phase.clone();
+        self.arm = snapshot.arm.clone();
+        self.logic = snapshot.logic;
+    }
+
+    /// FNV-1a over the bits of every body's pose and velocity and of the lights: equal states, equal hashes.
+    pub fn state_hash(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut add = |value: u32| hash = (hash ^ u64::from(value)).wrapping_mul(0x0100_0000_01b3);
+        for (_, body) in self.physics.bodies.iter() {
+            let pose = body.position();
+            let parts = [pose.translation.to_array(), body.linvel().to_array(), body.angvel().to_array()];
+            parts.iter().flatten().chain(&pose.rotation.to_array()).for_each(|value| add(value.to_bits()));
+        }
+        add(u32::from(self.logic.led) + 2 * u32::from(self.logic.bulb) + 4 * u32::from(self.logic.pressed));
+        hash
+    }
+}
+
+/// Each value's reason is in `docs/simulation.md`; rapier's own defaults let a squeezed block sink in by 5-10 mm and slip by 29.
+pub(crate) fn set_solver(parameters: &mut IntegrationParameters, config: &WorldConfig) {
+    parameters.dt = 1.0 / STEPS_PER_SECOND as f32;
+    parameters.num_solver_iterations = config.solver_iterations;
+    parameters.num_internal_pgs_iterations = 1;
+    // It reuses normals and points until 5 cm of drift, which breaks both grasps and contact sets.
+    parameters.contact_recycling = false;
+    parameters.contact_softness = SpringCoefficients::new(config.contact_frequency_hz, 1.0);
+    parameters.static_contact_softness = SpringCoefficients::new(config.contact_frequency_hz, 5.0);
+    parameters.normalized_prediction_distance = 0.005;
+}
+
+fn fixture(physics: &mut PhysicsWorld, name: &str, link: Link, parts: Vec<Part>) -> BuiltBody {
+    let handle = physics.insert_body(RigidBodyBuilder::fixed());
+    for part in &parts {
+        physics.insert_collider(part.collider(link), Some(handle));
+    }
+    BuiltBody { name: name.into(), handle, parts }
+}
+
+fn block(physics: &mut PhysicsWorld, index: usize, start: &StartState) -> BuiltBody {
+    let [x, y, z, yaw] = start.blocks[index];
+    let half = geometry::BLOCK_HALF_SIZE_M[index];
+    let (a, b, c) = (half[0] * half[0], half[1] * half[1], half[2] * half[2]);
+    let inertia = Vector::new(b + c, a + c, a + b) * (BLOCK_MASS_KG / 3.0);
+    let handle = physics.insert_body(
+        RigidBodyBuilder::dynamic()
+            .pose(convert::pose([x, y, z], [0.0, 0.0, yaw]))
+            .additional_mass_properties(MassProperties::new(Vector::ZERO, BLOCK_MASS_KG, inertia)),
+    );
+    let parts = geometry::block(index);
+    for part in &parts {
+        physics.insert_collider(part.collider(Link::Block(index)), Some(handle));
+    }
+    BuiltBody { name: format!("block/{}", ["red", "blue", "pink"][index]), handle, parts }
+}
