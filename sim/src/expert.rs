@@ -12,15 +12,21 @@ use reverie_schema::{Action, Observation, ROTATION_STEP_RAD, TRANSLATION_STEP_M,
 use crate::{
     Task,
     geometry::{
-        BAR_HALF_DEPTH_M, BAR_IN_DRAWER_M, BUTTON_TOP_M, BUTTON_XY_M, CROSSBAR_IN_SWITCH_M, DOOR_ORIGIN_M, DRAWER_ORIGIN_M,
+        BAR_HALF_DEPTH_M, BAR_IN_DRAWER_M, BUTTON_TOP_M, BUTTON_XY_M, CROSSBAR_IN_SWITCH_M, CROSSBAR_RADIUS_M, DOOR_ORIGIN_M, DRAWER_ORIGIN_M,
         HANDLE_HALF_WIDTH_M, HANDLE_IN_DOOR_M, OUT_OF_FRONT, SWITCH_ORIGIN_M, UP_THE_FRONT,
     },
 };
 
 /// Share of the remaining way commanded in one control step.
 const GAIN: f32 = 0.35;
-/// Orientation kept by all demonstrations: fingers down, opening along x (roll, pitch, yaw; radians).
+/// Fingers down, opening along x (roll, pitch, yaw; radians).
 const FINGERS_DOWN: [f32; 3] = [std::f32::consts::PI, 0.0, std::f32::consts::FRAC_PI_2];
+/// Fingers tilted away from the base, since straight down the lever is at the very end of the arm's reach; more to lift the lever
+/// than to press it.
+const FINGERS_UNDER_LEVER: [f32; 3] = [std::f32::consts::PI - 0.35, -0.50, std::f32::consts::FRAC_PI_2];
+const FINGERS_ON_LEVER: [f32; 3] = [std::f32::consts::PI - 0.40, -0.45, std::f32::consts::FRAC_PI_2];
+/// Fingers count as closed below this width, metres. Open ones would straddle the button's cap.
+const CLOSED_M: f32 = 0.01;
 /// Half of the closed fingers' extent along x and along y.
 const FINGERS_HALF_M: [f32; 2] = [0.015, 0.010];
 /// Standard deviation of way-points between episodes, metres.
@@ -37,6 +43,8 @@ pub struct Expert {
     /// Largest entry of an action, 0-1.
     speed: f32,
     offset: [f32; 3],
+    /// Where along the drawer's bar it is taken, metres from the middle.
+    along_bar_m: f32,
     clearance_m: f32,
     tremor: [f32; 6],
     tremor_std: f32,
@@ -60,6 +68,7 @@ impl Expert {
             task,
             phase: 0,
             speed: rng.random_range(0.6..1.0),
+            along_bar_m: rng.random_range(-0.05..0.05),
             offset,
             clearance_m: rng.random_range(0.02..0.045),
             tremor: [0.0; 6],
@@ -77,15 +86,20 @@ impl Expert {
             let waypoints = self.waypoints(observation);
             let waypoint = &waypoints[self.phase.min(waypoints.len() - 1)];
             match waypoint.near_m {
-                Some(near) if distance(tcp, waypoint.at) < near => self.phase += 1,
+                Some(near) if distance(tcp, waypoint.at) < near && observation.robot[6] < CLOSED_M => self.phase += 1,
                 _ => break waypoint.at,
             }
         };
         let mut action = [0.0; 7];
+        let orientation = match self.task {
+            Task::TurnOnLightbulb => FINGERS_UNDER_LEVER,
+            Task::TurnOffLightbulb => FINGERS_ON_LEVER,
+            _ => FINGERS_DOWN,
+        };
         for axis in 0..3 {
             let error = target[axis] - tcp[axis];
             action[axis] = error * GAIN / TRANSLATION_STEP_M as f32;
-            let turn = wrap(FINGERS_DOWN[axis] - observation.robot[3 + axis]);
+            let turn = wrap(orientation[axis] - observation.robot[3 + axis]);
             action[3 + axis] = (turn * GAIN / ROTATION_STEP_RAD as f32).clamp(-self.speed, self.speed);
         }
         // Keep the direction when the speed is limited.
@@ -114,31 +128,35 @@ impl Expert {
                 let [x, bar_y, z] = bar(drawer);
                 // Behind the bar, then outwards together with it.
                 let y = bar_y + BAR_HALF_DEPTH_M + FINGERS_HALF_M[1] + 0.008;
-                let x = x + 8.0 * self.offset[0];
+                let x = x + self.along_bar_m;
                 vec![pass([x, y, z + 0.08 + gap], 0.015), pass([x, y, z + 0.012], 0.008), last([x, y - 0.07, z + 0.012])]
             }
             Task::CloseDrawer => {
                 let [x, bar_y, z] = bar(drawer);
                 let y = bar_y - BAR_HALF_DEPTH_M - FINGERS_HALF_M[1] - gap;
-                let x = x + 8.0 * self.offset[0];
+                let x = x + self.along_bar_m;
                 vec![pass([x, y, z + 0.10], 0.03), pass([x, y, z + 0.01], 0.015), last([x, y + gap + 0.07, z + 0.01])]
             }
             Task::MoveSliderLeft => self.slide(door, 1.0),
             Task::MoveSliderRight => self.slide(door, -1.0),
             Task::TurnOnLightbulb => {
                 let lever = crossbar(switch);
-                // In front of the crossbar, then up the front with it.
-                let ready = [lever[0], lever[1] - 0.02 - gap, lever[2] - 0.006];
+                // In front of the crossbar, up to it, then up the front with it.
+                let touch = add(lever, [0.0, -CROSSBAR_RADIUS_M - FINGERS_HALF_M[1], -0.014]);
                 vec![
-                    pass(add(ready, [0.0, -0.01, 0.0]), 0.015),
-                    last(add(add(ready, [0.0, 0.02 + gap, 0.0]), scale(UP_THE_FRONT, 0.06))),
+                    pass(add(touch, [0.0, -0.015 - gap, 0.0]), 0.012),
+                    pass(add(touch, [0.0, 0.004, 0.0]), 0.010),
+                    last(add(add(touch, [0.0, 0.02, 0.0]), scale(UP_THE_FRONT, 0.04))),
                 ]
             }
             Task::TurnOffLightbulb => {
                 let lever = crossbar(switch);
+                // Above the crossbar, down to it, then down the front with it.
+                let touch = add(lever, [0.0, 0.004, CROSSBAR_RADIUS_M + 0.010]);
                 vec![
-                    pass(add(lever, [0.0, 0.0, 0.05 + gap]), 0.02),
-                    last(add(add(lever, [0.0, 0.0, 0.02]), scale(UP_THE_FRONT, -0.06))),
+                    pass(add(touch, [0.0, 0.0, 0.02 + gap]), 0.010),
+                    pass(touch, 0.008),
+                    last(add(touch, scale(UP_THE_FRONT, -0.05))),
                 ]
             }
             Task::TurnOnLed | Task::TurnOffLed => {
