@@ -12,20 +12,28 @@ pub fn isometry_from_euler(&[x, y, z, roll, pitch, yaw]: &EulerPose) -> Isometry
     Isometry3::from_parts(Translation3::new(x, y, z), UnitQuaternion::from_euler_angles(roll, pitch, yaw))
 }
 
+/// The six numbers of `world_from_tcp` with pitch within a quarter turn, as CALVIN reports and begins to accumulate them.
+///
+/// The other triple of the same rotation (see [`euler_near`]) answers a change of pitch with the opposite turn.
+pub fn euler_from_isometry(world_from_tcp: &Isometry3<f64>) -> EulerPose {
+    let (roll, pitch, yaw) = world_from_tcp.rotation.euler_angles();
+    let position = world_from_tcp.translation.vector;
+    [position.x, position.y, position.z, roll, pitch, yaw]
+}
+
 /// The six numbers of `world_from_tcp` whose angles lie nearest to those of `near`.
 ///
 /// A rotation has two triples within one turn, (roll, pitch, yaw) and (roll + pi, pi - pitch, yaw + pi), and each repeats every
 /// turn. Taking the nearest keeps an accumulated pose free of jumps (CALVIN's home posture lies at roll 3.09, beside the wrap).
 pub fn euler_near(world_from_tcp: &Isometry3<f64>, near: &EulerPose) -> EulerPose {
-    let (roll, pitch, yaw) = world_from_tcp.rotation.euler_angles();
+    let [x, y, z, roll, pitch, yaw] = euler_from_isometry(world_from_tcp);
     let [first, second] = [[roll, pitch, yaw], [roll + PI, PI - pitch, yaw + PI]].map(|angles| {
         let unwrapped: [f64; 3] = std::array::from_fn(|i| angles[i] + TAU * ((near[3 + i] - angles[i]) / TAU).round());
         let distance: f64 = unwrapped.iter().zip(&near[3..]).map(|(a, b)| (a - b).powi(2)).sum();
         (unwrapped, distance)
     });
     let [roll, pitch, yaw] = if second.1 < first.1 { second.0 } else { first.0 };
-    let position = world_from_tcp.translation.vector;
-    [position.x, position.y, position.z, roll, pitch, yaw]
+    [x, y, z, roll, pitch, yaw]
 }
 
 /// The rotation vector (axis times angle, radians, world axes) that turns `from` into `to`: the logarithm of the quaternion

@@ -6,7 +6,7 @@ use reverie_schema::{ActionChunk, HoldReason, JointCommand, JointState, N_ARM, R
 use crate::{
     Arm, ChunkRejection, ControlError, EulerPose, IkStep, ServoConfig, ServoSample,
     admission::Admission,
-    euler::{euler_near, isometry_from_euler},
+    euler::{euler_from_isometry, euler_near, isometry_from_euler},
     leash::Leash,
     player::Player,
     tracker::{AxisLimits, Tracker},
@@ -137,7 +137,7 @@ impl Servo {
         self.ready = true;
         self.last_tick = now;
         self.q = self.arm.clamp(&self.measured.position);
-        let pose = euler_near(&self.arm.world_from_tcp(&self.q), &[0.0; 6]);
+        let pose = euler_from_isometry(&self.arm.world_from_tcp(&self.q));
         self.player.reset(now, pose);
         self.tracker.reset(&pose);
     }

@@ -419,3 +419,13 @@ fn policy_robot_and_logger_on_their_own_threads_drive_the_arm_in_real_time() {
     assert!(supervisor.latest_status().chunks_accepted > 0);
     assert_eq!(samples.drain_samples().count() as u64 + report.samples_dropped, report.ticks);
 }
+
+/// At CALVIN's home posture (roll near a half turn) the triple nearest to zero answers a pitch command backwards.
+#[test]
+fn a_pitch_command_from_home_turns_the_way_calvin_turns() {
+    let spec = RobotSpec::panda();
+    let mut servo = Servo::new(&spec, &ServoConfig::default()).unwrap();
+    servo.reset(Stamp(0), &JointState { position: spec.home_rad, ..JointState::default() });
+    let [.., roll, pitch, _] = servo.commanded_pose();
+    assert!((roll - 3.09).abs() < 0.01 && (pitch + 0.029).abs() < 0.01, "{roll} {pitch}");
+}

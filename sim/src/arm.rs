@@ -165,15 +165,20 @@ impl Arm {
     }
 
     /// Sets the motors for the next step of `dt` seconds.
+    ///
+    /// A cascade as in real joint controllers: torque = damping (v - q'), v = reference' + stiffness / damping (reference - q) within
+    /// the speed limit, so that a joint held back by contact does not race to catch up when it comes free. At rest this is the
+    /// stiffness; the torque is cut at the effort limit.
     pub fn drive(&mut self, world: &mut PhysicsWorld, command: &JointCommand, dt: f32) {
         let [stiffness, damping] = self.gains;
         for i in 0..N_ARM {
-            let limit = self.velocity_limit[i] * dt;
-            let change = (command.position[i] as f32 - self.reference[i]).clamp(-limit, limit);
+            let limit = self.velocity_limit[i];
+            let (angle, _) = coordinate(world, self.joints[i], 3);
+            let change = (command.position[i] as f32 - self.reference[i]).clamp(-limit * dt, limit * dt);
             self.reference[i] += change;
-            let (target, speed) = (self.reference[i], change / dt);
+            let speed = change / dt + stiffness / damping * (self.reference[i] - angle);
             with_joint(world, self.joints[i], |joint| {
-                joint.set_motor(JointAxis::AngX, target, speed, stiffness, damping);
+                joint.set_motor_velocity(JointAxis::AngX, speed.clamp(-limit, limit), damping);
             });
         }
         let (speed, force) = match command.gripper {
