@@ -1,1 +1,46 @@
-//! Diffusion policies: networks, schedules, decoders, training
+//! Diffusion policies: networks, noise schedules, decoders, training, checkpoints.
+//!
+//! A policy turns a condition (normalised state features and a task) into a *chunk*: `horizon` rows of normalised actions. A
+//! [`Denoiser`] predicts the noise in a chunk, a [`Decoder`] removes it step by step. Only the networks' evaluation and
+//! their training need libtorch (feature `tch`); schedules, decoders, features, normalisation and checkpoints don't.
+//!
+//! Slices are row-major with the shapes written as `[lanes, horizon, n_act]`; actions and observations are CALVIN's, see
+//! `reverie-schema`.
+//!
+//! ```
+//! use reverie_policy::{DecoderConfig, DiscreteEntries, NoiseSchedule, PolicyShape};
+//! let schedule = NoiseSchedule::squared_cosine(100);
+//! let shape = PolicyShape { horizon: 16, n_act: 7, n_cond: 59 };
+//! let entries = DiscreteEntries { indices: vec![6], factor: 1.0 };
+//! let config = DecoderConfig::Rti { labels: vec![3, 3, 0], discrete: Default::default() };
+//! let error = config.build(&schedule, shape, &entries).err().unwrap();
+//! assert_eq!(error.to_string(), "decoder.labels = [3, 3, 0]: must fall strictly");
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod checkpoint;
+pub mod decode;
+mod denoiser;
+mod error;
+mod features;
+mod net;
+mod normaliser;
+mod schedule;
+mod tensor_file;
+pub mod train;
+
+pub use checkpoint::{Checkpoint, CheckpointInfo};
+pub use decode::{
+    DdimSpacing, DecodeRequest, DecodeStats, Decoder, DecoderConfig, DecoderSnapshot, DiscreteTreatment, NoiseSource,
+};
+pub use denoiser::{Denoiser, PolicyShape};
+pub use error::PolicyError;
+pub use features::{FeatureHistory, STATE_FEATURES, state_features};
+pub use net::{Init, NetworkConfig, ParameterSpec, RawTensor, initial_values};
+pub use normaliser::{ActionNormaliser, DiscreteEntries, MinMax};
+pub use schedule::{NoiseSchedule, ReverseStep, ScheduleConfig, ScheduleKind};
+pub use train::TrainConfig;
+
+#[cfg(feature = "tch")]
+pub use net::{Network, TchDenoiser, TensorTable, device_by_name, set_threads};

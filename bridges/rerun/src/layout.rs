@@ -1,0 +1,106 @@
+//! What stands where on the screen.
+
+use rerun::{
+    AsComponents,
+    blueprint::components::{BackgroundKind, ContainerKind, Corner2D, LinkAxis},
+    external::re_sdk_types::blueprint::{
+        archetypes::{Background, EyeControls3D, LineGrid3D, PlotLegend, TextLogColumns, TimeAxis},
+        datatypes::{TextLogColumn, TextLogColumnKind, TimelineColumn},
+    },
+};
+
+use crate::{
+    ViewerOptions,
+    blueprint::{Layout, Node, View},
+    servo::opaque,
+};
+
+/// Timeline of rollouts.
+pub(crate) const TIME: &str = "time";
+/// Timeline of training.
+pub(crate) const STEP: &str = "step";
+/// Text log of either.
+pub(crate) const LOG: &str = "log";
+
+/// 3-D left, plots right, the text log below.
+pub(crate) fn rollout(options: &ViewerOptions) -> Layout {
+    let plots = Node::Split {
+        kind: ContainerKind::Vertical,
+        children: vec![
+            (2.2, plot("Joints, rad", "/plots/joints", Legend::Shown)),
+            (1.0, plot("Gripper, mm", "/plots/gripper", Legend::Shown)),
+            (1.0, plot("Tracking error, mm", "/plots/tracking", Legend::Hidden)),
+            (
+                1.0,
+                Node::Tabs(vec![
+                    plot("Decode time, ms", "/plots/decode_ms", Legend::Hidden),
+                    plot("Network evaluations", "/plots/nfe", Legend::Hidden),
+                ]),
+            ),
+            (1.0, plot("Servo lateness, µs", "/plots/lateness", Legend::Hidden)),
+        ],
+    };
+    let above = Node::Split { kind: ContainerKind::Horizontal, children: vec![(3.0, world(options)), (2.0, plots)] };
+    Layout {
+        root: Node::Split { kind: ContainerKind::Vertical, children: vec![(5.0, above), (1.0, events(TIME))] },
+        timeline: TIME,
+    }
+}
+
+/// Loss above learning rate, the text log below.
+pub(crate) fn curves() -> Layout {
+    Layout {
+        root: Node::Split {
+            kind: ContainerKind::Vertical,
+            children: vec![
+                (3.0, plot("Loss", "/train/loss", Legend::Hidden)),
+                (2.0, plot("Learning rate", "/train/lr", Legend::Hidden)),
+                (1.0, events(STEP)),
+            ],
+        },
+        timeline: STEP,
+    }
+}
+
+/// A legend covers what is below it; a single line needs none, the plot has its name.
+enum Legend {
+    Shown,
+    Hidden,
+}
+
+fn plot(name: &'static str, origin: &'static str, legend: Legend) -> Node {
+    let legend = PlotLegend::new().with_corner(Corner2D::LeftTop).with_visible(matches!(legend, Legend::Shown));
+    let properties: Vec<(&'static str, Box<dyn AsComponents>)> = vec![
+        // Zooming one plot zooms the others.
+        ("TimeAxis", Box::new(TimeAxis::new().with_link(LinkAxis::LinkToGlobal))),
+        ("PlotLegend", Box::new(legend)),
+    ];
+    Node::View(View { class: "TimeSeries", name, origin, contents: &["$origin/**"], properties })
+}
+
+fn events(timeline: &'static str) -> Node {
+    let column = |kind| TextLogColumn { visible: true.into(), kind };
+    let columns = TextLogColumns::new()
+        .with_timeline_columns([TimelineColumn { visible: true.into(), timeline: timeline.into() }])
+        .with_text_log_columns([column(TextLogColumnKind::LogLevel), column(TextLogColumnKind::Body)]);
+    Node::View(View {
+        class: "TextLog",
+        name: "Events",
+        origin: "/log",
+        contents: &["$origin/**"],
+        properties: vec![("TextLogColumns", Box::new(columns))],
+    })
+}
+
+fn world(options: &ViewerOptions) -> Node {
+    let eye = EyeControls3D::new()
+        .with_position(options.eye_in_world_m)
+        .with_look_target(options.look_at_in_world_m)
+        .with_eye_up([0.0, 0.0, 1.0]);
+    let properties: Vec<(&'static str, Box<dyn AsComponents>)> = vec![
+        ("EyeControls3D", Box::new(eye)),
+        ("Background", Box::new(Background::new(BackgroundKind::SolidColor).with_color(opaque(0x1E_2126)))),
+        ("LineGrid3D", Box::new(LineGrid3D::new().with_visible(true).with_spacing(0.25).with_color(opaque(0x3A_3F47)))),
+    ];
+    Node::View(View { class: "3D", name: "World", origin: "/world", contents: &["$origin/**"], properties })
+}

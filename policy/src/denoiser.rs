@@ -1,0 +1,38 @@
+use crate::PolicyError;
+
+/// Sizes that a network and its decoder share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyShape {
+    /// Rows of a chunk.
+    pub horizon: usize,
+    /// Entries of a row.
+    pub n_act: usize,
+    /// Entries of the condition.
+    pub n_cond: usize,
+}
+
+impl PolicyShape {
+    /// Entries of a chunk, `horizon * n_act`.
+    pub const fn chunk_len(&self) -> usize {
+        self.horizon * self.n_act
+    }
+}
+
+/// A network that predicts the noise in a normalised chunk. Every backend (libtorch, CPU engine) is one.
+pub trait Denoiser: Send {
+    /// Its sizes.
+    fn shape(&self) -> PolicyShape;
+
+    /// Sets the condition of the evaluations that follow. `cond`: `[batch, n_cond]`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Length`] if `cond` doesn't hold `batch` rows.
+    fn condition(&mut self, cond: &[f32], batch: usize) -> Result<(), PolicyError>;
+
+    /// Writes the noise predicted in `x` at noise level `label`. `x`, `eps`: `[batch, horizon, n_act]` with the batch of the
+    /// last [`condition`](Self::condition).
+    ///
+    /// # Errors
+    /// [`PolicyError::Length`] if a slice doesn't fit the batch.
+    fn predict_noise(&mut self, x: &[f32], label: usize, eps: &mut [f32]) -> Result<(), PolicyError>;
+}

@@ -1,0 +1,136 @@
+//! One configuration for all verbs: defaults, then overlay files, then `--set a.b=3`.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use reverie_control::ServoConfig;
+use reverie_policy::DecoderConfig;
+use reverie_sim::WorldConfig;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured. `configs/default.toml` spells all of it out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Physics.
+    pub sim: WorldConfig,
+    /// Servo.
+    pub servo: ServoConfig,
+    /// Decoders, re-planning and episode length.
+    pub decode: DecodeSection,
+    /// Training of policies.
+    #[cfg(feature = "learn")]
+    pub train: reverie_policy::TrainConfig,
+    /// Messages between processes.
+    #[cfg(feature = "robot")]
+    pub link: reverie_zenoh::LinkConfig,
+}
+
+/// How a policy is decoded and its chunks are played.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecodeSection {
+    /// Full decoding from noise, the reference.
+    pub ddpm: DecoderConfig,
+    /// Warm start from the previous chunk.
+    pub rti: DecoderConfig,
+    /// Cold start with as many evaluations as the warm start: what is left of its advantage is the warm start's own.
+    pub cold_ddim: DecoderConfig,
+    /// Rows of a chunk that DDPM plays before it plans again, in lockstep. 8 as in Diffusion Policy.
+    pub ddpm_rows: usize,
+    /// Rows that the few-step decoders play before they plan again, in lockstep. 1 as in RTI-DP.
+    pub few_step_rows: usize,
+    /// Control steps after which an episode counts as failed.
+    pub max_steps: u32,
+}
+
+impl Default for DecodeSection {
+    fn default() -> Self {
+        Self {
+            ddpm: DecoderConfig::Ddpm {},
+            rti: DecoderConfig::Rti {
+                labels: vec![5, 3, 1, 0],
+                discrete: reverie_policy::DiscreteTreatment::Scale {},
+            },
+            cold_ddim: DecoderConfig::Ddim { steps: 4, spacing: reverie_policy::DdimSpacing::default() },
+            ddpm_rows: 8,
+            few_step_rows: 1,
+            max_steps: 150,
+        }
+    }
+}
+
+/// Where values other than the defaults come from.
+#[derive(clap::Args)]
+pub struct Overlays {
+    /// TOML file over the defaults; may be given more than once, later ones win
+    #[arg(long = "config", value_name = "FILE", global = true)]
+    files: Vec<PathBuf>,
+    /// One value over everything else, for example decode.max_steps=200
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    sets: Vec<String>,
+}
+
+impl Overlays {
+    /// The configuration that results.
+    pub fn resolve(&self) -> Result<Config> {
+        let mut config = toml::Table::try_from(Config::default()).context("defaults")?;
+        for path in &self.files {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read the config {}", path.display()))?;
+            let overlay: toml::Table = toml::from_str(&text).with_context(|| format!("{} is not TOML", path.display()))?;
+            // Alone, so that an unknown key is reported with its line in this file.
+            toml::from_str::<Config>(&text).with_context(|| format!("config {}", path.display()))?;
+            merge(&mut config, overlay);
+        }
+        for set in &self.sets {
+            let Some((key, value)) = set.split_once('=') else { bail!("--set {set}: expected KEY=VALUE") };
+            let (key, value) = (key.trim(), value.trim());
+            let overlay: toml::Table = toml::from_str(&format!("{key} = {value}"))
+                .or_else(|_| toml::from_str(&format!("{key} = {value:?}")))
+                .with_context(|| format!("--set {set}"))?;
+            overlay.clone().try_into::<Config>().with_context(|| format!("--set {set}"))?;
+            merge(&mut config, overlay);
+        }
+        config.try_into().context("config")
+    }
+}
+
+/// Tables are merged key by key, except those that pick a kind by `name` or `kind`: they are replaced whole.
+fn merge(base: &mut toml::Table, overlay: toml::Table) {
+    for (key, value) in overlay {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if !new.contains_key("name") && !new.contains_key("kind") => {
+                merge(old, new);
+            }
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_toml_spells_out_the_defaults() {
+        let text = include_str!("../configs/default.toml");
+        let spelled: Config = toml::from_str(text).unwrap();
+        assert_eq!(spelled, Config::default());
+        // And leaves no key to chance.
+        let complete = toml::Table::try_from(Config::default()).unwrap();
+        assert_eq!(text.parse::<toml::Table>().unwrap(), complete);
+    }
+
+    #[test]
+    fn a_bad_key_or_value_is_named() {
+        for (set, word) in [("decode.max_stepz=3", "max_stepz"), ("sim.arm_damping=high", "arm_damping"), ("decode", "KEY=VALUE")] {
+            let overlays = Overlays { files: vec![], sets: vec![set.into()] };
+            let error = format!("{:#}", overlays.resolve().unwrap_err());
+            assert!(error.contains(word), "{set}: {error}");
+        }
+        let overlays = Overlays { files: vec![], sets: vec!["decode.max_steps=200".into()] };
+        assert_eq!(overlays.resolve().unwrap().decode.max_steps, 200);
+    }
+}
