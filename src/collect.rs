@@ -53,9 +53,8 @@ pub fn demonstrate(config: &Config, task: Task, seed: u64) -> Result<Episode> {
 pub fn run(config: &Config, args: &Args) -> Result<()> {
     ensure!(args.episodes > 0, "--episodes must be at least 1");
     let tasks = if args.tasks.is_empty() { Task::ALL.to_vec() } else { args.tasks.clone() };
-    let bar = ProgressBar::new((tasks.len() * args.episodes) as u64).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} demonstrations, {eta} left").context("progress bar")?,
-    );
+    let bar = ProgressBar::new((tasks.len() * args.episodes) as u64)
+        .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} demonstrations, {eta} left").context("progress bar")?);
     // One in twenty may fail; failed ones are counted and left out.
     let tries = args.episodes + args.episodes / 10 + 2;
     let mut kept = Vec::new();
@@ -73,7 +72,12 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
         let successes = recorded.iter().filter(|episode| episode.success).count();
         bar.suspend(|| eprintln!("{task:<20} {successes}/{tries} demonstrations succeeded"));
         let good = recorded.into_iter().filter(|episode| episode.success).take(args.episodes).collect::<Vec<_>>();
-        ensure!(good.len() == args.episodes, "{task}: only {} of {} demonstrations succeeded in {tries} tries", good.len(), args.episodes);
+        ensure!(
+            good.len() == args.episodes,
+            "{task}: only {} of {} demonstrations succeeded in {tries} tries",
+            good.len(),
+            args.episodes
+        );
         kept.extend(good);
     }
     bar.finish_and_clear();

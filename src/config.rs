@@ -48,10 +48,7 @@ impl Default for DecodeSection {
     fn default() -> Self {
         Self {
             ddpm: DecoderConfig::Ddpm {},
-            rti: DecoderConfig::Rti {
-                labels: vec![5, 3, 1, 0],
-                discrete: reverie_policy::DiscreteTreatment::Scale {},
-            },
+            rti: DecoderConfig::Rti { labels: vec![5, 3, 1, 0], discrete: reverie_policy::DiscreteTreatment::Scale {} },
             cold_ddim: DecoderConfig::Ddim { steps: 4, spacing: reverie_policy::DdimSpacing::default() },
             ddpm_rows: 8,
             few_step_rows: 1,
@@ -99,7 +96,9 @@ impl Overlays {
 fn merge(base: &mut toml::Table, overlay: toml::Table) {
     for (key, value) in overlay {
         match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if !new.contains_key("name") && !new.contains_key("kind") => {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new))
+                if !new.contains_key("name") && !new.contains_key("kind") =>
+            {
                 merge(old, new);
             }
             (_, value) => {
@@ -125,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_bad_key_or_value_is_named() {
-        for (set, word) in [("decode.max_stepz=3", "max_stepz"), ("sim.arm_damping=high", "arm_damping"), ("decode", "KEY=VALUE")] {
+        for (set, word) in [("decode.max_stepz=3", "max_stepz"), ("sim.arm_damping=high", "arm_damping"), ("decode", "KEY=VALUE")]
+        {
             let overlays = Overlays { files: vec![], sets: vec![set.into()] };
             let error = format!("{:#}", overlays.resolve().unwrap_err());
             assert!(error.contains(word), "{set}: {error}");

@@ -100,19 +100,26 @@ pub fn write(folder: &Path, episodes: &[Episode]) -> Result<()> {
 /// Reads the data set in `folder`.
 pub fn read(folder: &Path) -> Result<Vec<Episode>> {
     let index_path = folder.join("dataset.json");
-    let text = fs::read(&index_path)
-        .with_context(|| format!("cannot read {}; make a data set with `reverie collect --out {}`", index_path.display(), folder.display()))?;
+    let text = fs::read(&index_path).with_context(|| {
+        format!("cannot read {}; make a data set with `reverie collect --out {}`", index_path.display(), folder.display())
+    })?;
     let index: Index = serde_json::from_slice(&text).with_context(|| format!("{} is no data set index", index_path.display()))?;
     ensure!(index.format == FORMAT, "{} has format {}, this program reads {FORMAT}", index_path.display(), index.format);
 
     let path = folder.join("frames.safetensors");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let tensors = SafeTensors::deserialize(&bytes).with_context(|| format!("{} is truncated or no safetensors file", path.display()))?;
+    let tensors =
+        SafeTensors::deserialize(&bytes).with_context(|| format!("{} is truncated or no safetensors file", path.display()))?;
     let rows: usize = index.episodes.iter().map(|episode| episode.frames).sum();
     let floats = |name: &str, width: usize| -> Result<Vec<f32>> {
         let tensor = tensors.tensor(name).with_context(|| format!("{}: tensor {name}", path.display()))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != [rows, width] {
-            bail!("{}: tensor {name} is {:?} {:?}, expected F32 [{rows}, {width}]", path.display(), tensor.dtype(), tensor.shape());
+            bail!(
+                "{}: tensor {name} is {:?} {:?}, expected F32 [{rows}, {width}]",
+                path.display(),
+                tensor.dtype(),
+                tensor.shape()
+            );
         }
         let values: Vec<f32> = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {

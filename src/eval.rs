@@ -78,7 +78,7 @@ impl Name {
     }
 
     /// Rows played before the next plan, in lockstep.
-    fn rows(self, config: &Config) -> usize {
+    pub fn rows(self, config: &Config) -> usize {
         match self {
             Self::Ddpm => config.decode.ddpm_rows,
             Self::Rti | Self::ColdDdim => config.decode.few_step_rows,
@@ -135,7 +135,14 @@ fn attempt(config: &Config, planner: &mut Planner, name: Name, task: Task, seed:
 }
 
 /// Runs `episodes` attempts on all cores.
-fn cell(config: &Config, checkpoint: &Checkpoint, args: &Args, name: Name, task: Task, bar: &ProgressBar) -> Result<(Row, Vec<bool>)> {
+fn cell(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    args: &Args,
+    name: Name,
+    task: Task,
+    bar: &ProgressBar,
+) -> Result<(Row, Vec<bool>)> {
     let attempts = parallel::map(
         args.episodes as usize,
         parallel::cores(),
@@ -199,7 +206,10 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
             let (row, success) = cell(config, &checkpoint, args, name, task, &bar)?;
             bar.suspend(|| print(&row, args.json))?;
             rows.push(row);
-            outcomes.insert(format!("{task}/{}", name.label()), success.iter().map(|&s| if s { '1' } else { '0' }).collect::<String>());
+            outcomes.insert(
+                format!("{task}/{}", name.label()),
+                success.iter().map(|&s| if s { '1' } else { '0' }).collect::<String>(),
+            );
         }
     }
     bar.finish_and_clear();

@@ -7,16 +7,28 @@ mod clock;
 mod collect;
 mod config;
 mod dataset;
+mod demo;
+mod doctor;
 mod eval;
 mod models;
 mod parallel;
+mod pilot;
 mod planner;
+#[cfg(feature = "robot")]
+mod policy_process;
+mod realtime;
+mod recorder;
 mod report;
 mod rig;
+mod robot;
+#[cfg(feature = "robot")]
+mod robot_process;
 #[cfg(feature = "learn")]
 mod train;
+mod view;
 
 use std::{
+    io::IsTerminal,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -34,6 +46,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Run simulation, policy and controller together in real time, for all tasks
+    Demo(demo::Args),
+    /// Be the simulated robot with its servo, talking over zenoh
+    #[cfg(feature = "robot")]
+    Sim(robot_process::Args),
+    /// Be the policy of a robot that talks over zenoh
+    #[cfg(feature = "robot")]
+    Run(policy_process::Args),
     /// Record demonstrations by the scripted experts
     Collect(collect::Args),
     /// Train networks
@@ -42,6 +62,14 @@ enum Verb {
     Train(train::What),
     /// Evaluate a policy on random starts, in lockstep
     Eval(eval::Args),
+    /// Open a recording in the rerun viewer
+    View(view::Args),
+    /// Report what this machine has and lacks
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Set by the first Ctrl-C; the second ends the program at once.
@@ -50,9 +78,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,reverie=info".into()),
-        )
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,reverie=info".into()))
         .init();
     let cli = Cli::parse();
     match run(&cli) {
@@ -66,10 +93,33 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.overlays.resolve()?;
+    watch_interrupts()?;
     match &cli.verb {
+        Verb::Demo(args) => demo::run(&config, args, &INTERRUPTED),
+        #[cfg(feature = "robot")]
+        Verb::Sim(args) => robot_process::run(&config, args, &INTERRUPTED),
+        #[cfg(feature = "robot")]
+        Verb::Run(args) => policy_process::run(&config, args, &INTERRUPTED),
         Verb::Collect(args) => collect::run(&config, args),
         #[cfg(feature = "learn")]
         Verb::Train(what) => train::run(&config, what, &INTERRUPTED),
         Verb::Eval(args) => eval::run(&config, args),
+        Verb::View(args) => view::run(args),
+        Verb::Doctor { json } => doctor::run(*json),
     }
+}
+
+/// Long work looks at [`INTERRUPTED`] and ends in good order; a second Ctrl-C does not wait for it.
+fn watch_interrupts() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                    std::process::exit(130);
+                }
+            }
+        });
+    })?;
+    Ok(())
 }

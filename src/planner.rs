@@ -1,9 +1,7 @@
 //! Observations in, chunks out: features, decoder and normaliser of one checkpoint, for one robot.
 
 use anyhow::{Context, Result};
-use reverie_policy::{
-    Checkpoint, DecodeRequest, Decoder, DecoderConfig, Denoiser, FeatureHistory, NoiseSource,
-};
+use reverie_policy::{Checkpoint, DecodeRequest, Decoder, DecoderConfig, Denoiser, FeatureHistory, NoiseSource};
 use reverie_schema::{Action, ActionChunk, Clock, DecodeReport, N_ACT, Observation, derive_seed};
 
 /// Plans for one task at a time.

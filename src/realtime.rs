@@ -1,7 +1,9 @@
 //! Scheduling of the threads that must be on time.
 
 use rustix::thread::CpuSet;
-use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 
 /// Asks for SCHED_FIFO at `priority` (1-99) for the calling thread. Returns whether it was granted; without it the thread runs on as
 /// before.
@@ -32,5 +34,8 @@ pub fn pin_to_last_core() {
 
 /// Keeps every page resident once it was touched, so that no page is fetched again in a tick. Returns whether it was granted.
 pub fn lock_memory() -> bool {
-    rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::FUTURE | rustix::mm::MlockAllFlags::ONFAULT).is_ok()
+    rustix::mm::mlockall(
+        rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::FUTURE | rustix::mm::MlockAllFlags::ONFAULT,
+    )
+    .is_ok()
 }

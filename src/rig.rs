@@ -15,7 +15,6 @@ const START_IK_ITERATIONS: usize = 100;
 /// An episode's world in its start state.
 pub struct Start {
     pub world: World,
-    pub task: Task,
 }
 
 impl Start {
@@ -25,10 +24,12 @@ impl Start {
         let arm = Arm::new(&spec);
         for draw in 0..START_TRIES {
             let start = StartState::sample(task, reverie_schema::derive_seed(seed, "start").wrapping_add(draw))?;
-            let Ok(q) = arm.solve_ik(&isometry_from_euler(&start.tcp_in_world), &spec.home_rad, START_IK_ITERATIONS) else { continue };
+            let Ok(q) = arm.solve_ik(&isometry_from_euler(&start.tcp_in_world), &spec.home_rad, START_IK_ITERATIONS) else {
+                continue;
+            };
             let mut world = World::new(&config.sim, &spec, &start, &q)?;
             if settles_free(&mut world, &q)? {
-                return Ok(Self { world: World::new(&config.sim, &spec, &start, &q)?, task });
+                return Ok(Self { world: World::new(&config.sim, &spec, &start, &q)? });
             }
         }
         anyhow::bail!("no start state within reach for {task} with seed {seed} in {START_TRIES} draws")
@@ -57,7 +58,7 @@ pub struct Rig {
 impl Rig {
     /// The start of `task` and `seed`, ready for the first observation.
     pub fn new(config: &Config, task: Task, seed: u64) -> Result<Self> {
-        let Start { world, .. } = Start::new(config, task, seed)?;
+        let Start { world } = Start::new(config, task, seed)?;
         let mut servo = Servo::new(&RobotSpec::panda(), &config.servo).context("servo")?;
         servo.reset(world.stamp(), &world.joint_state());
         let start_obs = world.scene_obs();

@@ -49,12 +49,26 @@ enum PlantOrder {
 
 /// What the plant thread tells.
 pub enum PlantEvent {
-    Started { order: EpisodeOrder, stamp: Stamp },
+    Started {
+        order: EpisodeOrder,
+        stamp: Stamp,
+    },
     /// One control step, 30 a second.
-    Frame { observation: Observation, world_from_body: Vec<Pose> },
-    Ended { order: EpisodeOrder, stamp: Stamp, success: bool, steps: u32 },
+    Frame {
+        observation: Observation,
+        world_from_body: Vec<Pose>,
+    },
+    Ended {
+        order: EpisodeOrder,
+        stamp: Stamp,
+        success: bool,
+        steps: u32,
+    },
     /// The order could not be carried out.
-    Refused { order: EpisodeOrder, reason: String },
+    Refused {
+        order: EpisodeOrder,
+        reason: String,
+    },
     /// 10 a second.
     Status(Status),
 }

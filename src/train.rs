@@ -1,10 +1,14 @@
 //! `reverie train policy`: a diffusion policy from demonstrations.
 
-use std::{ops::ControlFlow, path::PathBuf, sync::atomic::{AtomicBool, Ordering}};
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use reverie_policy::train::{Outcome, Provenance, TrainingData, Trainer};
+use reverie_policy::train::{Outcome, Provenance, Trainer, TrainingData};
 use reverie_schema::Clock;
 use reverie_sim::Task;
 
@@ -59,18 +63,20 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
     models::set_threads(parallel::cores());
     let device = reverie_policy::device_by_name(&args.device)?;
     let state = args.out.with_extension("state");
+    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
     let mut trainer = if state.exists() && !args.fresh {
-        let trainer = Trainer::resume(train.clone(), data, device, &state)
-            .context("cannot resume; --fresh begins anew")?;
+        let trainer = Trainer::resume(train.clone(), data, device, &state).context("cannot resume; --fresh begins anew")?;
         eprintln!("resuming at step {}", trainer.step());
         trainer
     } else {
         Trainer::new(train.clone(), data, device)?
     };
 
-    let bar = ProgressBar::new(train.steps).with_style(
-        ProgressStyle::with_template("{bar:30} step {pos}/{len}, {eta} left  {msg}").context("progress bar")?,
-    );
+    let bar = ProgressBar::new(train.steps)
+        .with_style(ProgressStyle::with_template("{bar:30} step {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
     #[cfg(feature = "view")]
     let mut curves = curves(args)?;
     let mut since = (WallClock.now(), trainer.step());
@@ -81,7 +87,12 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
         bar.set_position(progress.step);
         bar.set_message(format!("loss {:.4}  {rate:.0} steps/s", progress.loss));
         if !bar.is_hidden() || progress.step.is_multiple_of(train.report_every * 20) {
-            tracing::info!("step {} loss {:.5} lr {:.2e} {rate:.0} steps/s", progress.step, progress.loss, progress.learning_rate);
+            tracing::info!(
+                "step {} loss {:.5} lr {:.2e} {rate:.0} steps/s",
+                progress.step,
+                progress.loss,
+                progress.learning_rate
+            );
         }
         #[cfg(feature = "view")]
         if let Err(error) = curves.point(reverie_rerun::TrainPoint {

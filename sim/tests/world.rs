@@ -23,9 +23,7 @@ fn play(rig: &mut ArmRig, rng: &mut rand_chacha::ChaCha8Rng, steps: usize, mut e
 }
 
 fn rig(task: Task, seed: u64) -> ArmRig {
-    (seed..)
-        .find_map(|seed| ArmRig::new(&WorldConfig::default(), &StartState::sample(task, seed).unwrap()))
-        .unwrap()
+    (seed..).find_map(|seed| ArmRig::new(&WorldConfig::default(), &StartState::sample(task, seed).unwrap())).unwrap()
 }
 
 fn rng(seed: u64) -> rand_chacha::ChaCha8Rng {

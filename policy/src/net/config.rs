@@ -31,7 +31,7 @@ pub enum NetworkConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self::ResidualMlp { hidden: 512, blocks: 1, step_embed: 16 }
+        Self::ResidualMlp { hidden: 512, blocks: 2, step_embed: 32 }
     }
 }
 

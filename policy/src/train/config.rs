@@ -16,7 +16,7 @@ pub struct TrainConfig {
     pub n_obs: usize,
     /// Noise levels, squared-cosine schedule (100).
     pub noise_steps: usize,
-    /// What the gripper's -1/+1 is divided by for the network: 1, or 10 for RTI's `scale` treatment.
+    /// What the gripper's -1/+1 is divided by for the network: 10 for RTI's `scale` treatment, 1 for `clip`.
     pub gripper_factor: f32,
     /// Optimiser steps.
     pub steps: u64,
@@ -53,8 +53,8 @@ impl Default for TrainConfig {
             horizon: 16,
             n_obs: 1,
             noise_steps: 100,
-            gripper_factor: 1.0,
-            steps: 50_000,
+            gripper_factor: 10.0,
+            steps: 30_000,
             batch: 256,
             learning_rate: 1e-3,
             warmup_steps: 500,
