@@ -36,9 +36,9 @@ pub struct DecodeSection {
     pub rti: DecoderConfig,
     /// Cold start with as many evaluations as the warm start: what is left of its advantage is the warm start's own.
     pub cold_ddim: DecoderConfig,
-    /// Rows of a chunk that DDPM plays before it plans again, in lockstep. 8 as in Diffusion Policy.
+    /// Rows of a chunk that DDPM plays before it plans again. 4: Diffusion Policy's 8 miss the drawer's bar more often.
     pub ddpm_rows: usize,
-    /// Rows that the few-step decoders play before they plan again, in lockstep. 1 as in RTI-DP.
+    /// Rows that the few-step decoders play before they plan again. 1 as in RTI-DP.
     pub few_step_rows: usize,
     /// Control steps after which an episode counts as failed.
     pub max_steps: u32,
@@ -48,9 +48,13 @@ impl Default for DecodeSection {
     fn default() -> Self {
         Self {
             ddpm: DecoderConfig::Ddpm {},
-            rti: DecoderConfig::Rti { labels: vec![5, 3, 1, 0], discrete: reverie_policy::DiscreteTreatment::Scale {} },
+            rti: DecoderConfig::Rti {
+                labels: vec![5, 3, 1, 0],
+                cold_steps: Some(10),
+                discrete: reverie_policy::DiscreteTreatment::Scale {},
+            },
             cold_ddim: DecoderConfig::Ddim { steps: 4, spacing: reverie_policy::DdimSpacing::default() },
-            ddpm_rows: 8,
+            ddpm_rows: 4,
             few_step_rows: 1,
             max_steps: 150,
         }

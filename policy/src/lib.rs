@@ -12,7 +12,7 @@
 //! let schedule = NoiseSchedule::squared_cosine(100);
 //! let shape = PolicyShape { horizon: 16, n_act: 7, n_cond: 59 };
 //! let entries = DiscreteEntries { indices: vec![6], factor: 1.0 };
-//! let config = DecoderConfig::Rti { labels: vec![3, 3, 0], discrete: Default::default() };
+//! let config = DecoderConfig::Rti { labels: vec![3, 3, 0], cold_steps: None, discrete: Default::default() };
 //! let error = config.build(&schedule, shape, &entries).err().unwrap();
 //! assert_eq!(error.to_string(), "decoder.labels = [3, 3, 0]: must fall strictly");
 //! ```

@@ -97,7 +97,7 @@ fn both_modes_are_learned_and_kept_by_a_warm_start() {
     history.write_condition(&checkpoint.info.observation_normaliser, task, &mut row).unwrap();
     let cond = row.repeat(lanes);
 
-    let rti = DecoderConfig::Rti { labels: vec![3, 1, 0], discrete: DiscreteTreatment::None };
+    let rti = DecoderConfig::Rti { labels: vec![3, 1, 0], cold_steps: None, discrete: DiscreteTreatment::None };
     let mut decoder = checkpoint.decoder(&rti).unwrap();
     let seeds: Vec<u64> = (0..lanes as u64).collect();
     let mut noise = NoiseSource::new(&seeds);

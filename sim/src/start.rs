@@ -96,11 +96,9 @@ impl StartState {
     /// Whether the blocks keep clear of each other and of the leaning door in front of the shelf.
     fn is_free(&self) -> bool {
         let reach = |index: usize| BLOCK_HALF_SIZE_M[index][0].hypot(BLOCK_HALF_SIZE_M[index][1]);
-        for i in 0..3 {
-            let [x, y, z, yaw] = self.blocks[i];
+        for (i, (&[x, y, z, yaw], half)) in self.blocks.iter().zip(BLOCK_HALF_SIZE_M).enumerate() {
             let on_shelf = y > 0.0 && z > 0.4;
             // The door's face at the block's top is at y = 0.045; its reach towards the door must stay behind.
-            let half = BLOCK_HALF_SIZE_M[i];
             let towards_door = half[0] * yaw.sin().abs() + half[1] * yaw.cos().abs();
             if on_shelf && (y - towards_door < 0.052 || y + towards_door > 0.155) {
                 return false;
@@ -159,7 +157,7 @@ fn tcp(rng: &mut ChaCha8Rng) -> [f64; 6] {
     let tilt = Normal::new(-0.1_f64, 0.1).expect("a positive deviation");
     let x = if rng.random_bool(0.75) { rng.random_range(-0.3..0.3) } else { rng.random_range(-0.1..0.25) };
     let y: f64 = if rng.random_bool(0.75) { rng.random_range(-0.15..0.0) } else { rng.random_range(-0.3..-0.15) };
-    let roll = if rng.random_bool(0.8) { rng.random_range(3.0..3.14) } else { rng.random_range(-3.14..-3.0) };
+    let roll = rng.random_range(3.0..std::f64::consts::PI) * if rng.random_bool(0.8) { 1.0 } else { -1.0 };
     let pitch = tilt.sample(rng).clamp(-0.3, 0.1);
     let yaw = 1.57 + Normal::new(0.0_f64, 0.1).expect("a positive deviation").sample(rng).clamp(-0.25, 0.25);
     // The door's handle and the lever reach out to y = 0.

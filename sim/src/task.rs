@@ -111,7 +111,8 @@ mod tests {
         use Task::{
             CloseDrawer, MoveSliderLeft, MoveSliderRight, OpenDrawer, TurnOffLed, TurnOffLightbulb, TurnOnLed, TurnOnLightbulb,
         };
-        let cases: &[(Task, &[(usize, f32)], &[(usize, f32)], bool)] = &[
+        type Changes = &'static [(usize, f32)];
+        let cases: &[(Task, Changes, Changes, bool)] = &[
             (OpenDrawer, &[], &[(1, 0.121)], true),
             (OpenDrawer, &[], &[(1, 0.12)], false),
             // Half open at the start: the range of 0.22 can't give 0.12 more.

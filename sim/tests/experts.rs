@@ -1,5 +1,7 @@
 //! The scripted demonstrators from random starts.
 
+#![allow(clippy::unwrap_used)]
+
 mod arm_rig;
 
 use arm_rig::ArmRig;

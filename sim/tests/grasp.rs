@@ -1,5 +1,7 @@
 //! Friction grasps: what holds, how much it slips and sinks in, and what must be dropped.
 
+#![allow(clippy::unwrap_used)]
+
 mod arm_rig;
 
 use arm_rig::ArmRig;

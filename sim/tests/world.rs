@@ -1,5 +1,7 @@
 //! Repeatability, snapshots and limits of the whole world.
 
+#![allow(clippy::unwrap_used)]
+
 mod arm_rig;
 
 use arm_rig::ArmRig;

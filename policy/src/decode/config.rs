@@ -21,6 +21,9 @@ pub enum DecoderConfig {
     Rti {
         /// Noise levels of the steps after the first tick, falling strictly to 0.
         labels: Vec<usize>,
+        /// DDIM steps of the first tick instead of all DDPM steps.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cold_steps: Option<usize>,
         /// What is done with entries that have two values.
         #[serde(default)]
         discrete: DiscreteTreatment,
@@ -89,9 +92,10 @@ impl DecoderConfig {
         match self {
             Self::Ddpm {} => Ok(Box::new(Cold::ddpm(schedule))),
             Self::Ddim { steps, spacing } => Ok(Box::new(Cold::ddim(schedule, &ddim_labels(schedule, *steps, *spacing)?))),
-            Self::Rti { labels, discrete } => {
+            Self::Rti { labels, cold_steps, discrete } => {
                 check_labels(labels, schedule.n_steps())?;
                 check_treatment(*discrete, entries)?;
+                let cold_labels = cold_steps.map(|steps| ddim_labels(schedule, steps, DdimSpacing::default())).transpose()?;
                 let (discrete_dims, factor) = match *discrete {
                     DiscreteTreatment::Clip { factor } => (entries.indices.clone(), factor),
                     DiscreteTreatment::None | DiscreteTreatment::Scale {} => (Vec::new(), 1.0),
@@ -99,7 +103,7 @@ impl DecoderConfig {
                 Ok(Box::new(Rti::new(
                     schedule,
                     shape,
-                    RtiConfig { labels: labels.clone(), clip_dims: discrete_dims, clip_factor: factor },
+                    RtiConfig { labels: labels.clone(), cold_labels, clip_dims: discrete_dims, clip_factor: factor },
                 )))
             }
         }
@@ -158,7 +162,7 @@ mod tests {
     }
 
     fn rti(labels: &[usize], discrete: DiscreteTreatment) -> DecoderConfig {
-        DecoderConfig::Rti { labels: labels.to_vec(), discrete }
+        DecoderConfig::Rti { labels: labels.to_vec(), cold_steps: None, discrete }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! RTI-DP (Duan, Yin and Kragic 2025, arXiv 2508.05396): a few ancestral steps from the previous chunk.
 //!
-//! First tick: all DDPM steps from noise. Later ticks: the previous clean normalised chunk, shifted by the rows that were
+//! First tick: all DDPM steps from noise, or, if so configured, a few DDIM steps, which an episode of a second can't do without.
+//! Later ticks: the previous clean normalised chunk, shifted by the rows that were
 //! executed and padded by its last row, goes as it is through the ancestral steps of a short label list. The steps use the
 //! `t -> t-1` coefficients even where the list skips labels, as published.
 //!
@@ -16,6 +17,8 @@ use crate::{Denoiser, NoiseSchedule, PolicyError, PolicyShape, ReverseStep};
 pub struct RtiConfig {
     /// Noise levels of the warm steps, falling strictly to 0.
     pub labels: Vec<usize>,
+    /// Noise levels of the DDIM steps of the first tick; none for all DDPM steps, as in the paper.
+    pub cold_labels: Option<Vec<usize>>,
     /// Entries of a row whose guess is replaced by its sign divided by `clip_factor`.
     pub clip_dims: Vec<usize>,
     /// See `clip_dims`.
@@ -38,7 +41,7 @@ impl Rti {
     /// A decoder that has seen no chunk. Panics if a label is not below `schedule.n_steps()`.
     pub fn new(schedule: &NoiseSchedule, shape: PolicyShape, config: RtiConfig) -> Self {
         Self {
-            cold: Cold::ddpm(schedule),
+            cold: config.cold_labels.map_or_else(|| Cold::ddpm(schedule), |labels| Cold::ddim(schedule, &labels)),
             warm: config.labels.iter().map(|&label| schedule.ancestral(label)).collect(),
             shape,
             clip_dims: config.clip_dims,
@@ -133,7 +136,7 @@ mod tests {
     }
 
     fn rti(labels: &[usize], clip_dims: &[usize]) -> Rti {
-        let config = RtiConfig { labels: labels.to_vec(), clip_dims: clip_dims.to_vec(), clip_factor: 10.0 };
+        let config = RtiConfig { labels: labels.to_vec(), cold_labels: None, clip_dims: clip_dims.to_vec(), clip_factor: 10.0 };
         Rti::new(&schedule(), SHAPE, config)
     }
 
@@ -258,5 +261,15 @@ mod tests {
         let mut second = rti(&[3, 1, 0], &[6]);
         second.restore(&snapshot);
         assert_eq!(tick(&mut first, &[0.0], &mut noise, 1), tick(&mut second, &[0.0], &mut noise_copy, 1));
+    }
+
+    #[test]
+    fn a_short_cold_start_takes_its_own_number_of_evaluations() {
+        let config =
+            RtiConfig { labels: vec![3, 1, 0], cold_labels: Some(vec![75, 50, 25, 0]), clip_dims: Vec::new(), clip_factor: 1.0 };
+        let mut rti = Rti::new(&schedule(), SHAPE, config);
+        let mut noise = NoiseSource::new(&[1]);
+        let mut nfe = || tick(&mut rti, &[0.0], &mut noise, 1).1.nfe;
+        assert_eq!((nfe(), nfe()), (4, 3));
     }
 }

@@ -202,11 +202,10 @@ impl Trainer {
         while self.step < self.config.steps {
             self.train_step()?;
             let last = self.step == self.config.steps;
-            if last || self.step.is_multiple_of(self.config.report_every) {
-                if report(&self.progress()).is_break() && !last {
-                    state_file.map(|path| self.save_state(path)).transpose()?;
-                    return Ok(Outcome::Interrupted);
-                }
+            let due = last || self.step.is_multiple_of(self.config.report_every);
+            if due && report(&self.progress()).is_break() && !last {
+                state_file.map(|path| self.save_state(path)).transpose()?;
+                return Ok(Outcome::Interrupted);
             }
             if last || self.step.is_multiple_of(self.config.save_every) {
                 state_file.map(|path| self.save_state(path)).transpose()?;
