@@ -28,6 +28,7 @@ fn tiny() -> TrainConfig {
         network: NetworkConfig::ResidualMlp { hidden: 64, blocks: 1, step_embed: 16 },
         horizon: 4,
         noise_steps: 50,
+        gripper_factor: 1.0,
         steps: 20,
         batch: 64,
         learning_rate: 2e-3,

@@ -69,7 +69,7 @@ fn a_restored_world_goes_on_identically() {
 }
 
 /// Joint limits within 5 mrad, blocks slower than 8 m/s, no NaN. Joint speeds within 10 % of the published limits while the robot
-/// touches nothing; what pushes against its 12 N m wrist can turn it faster than its motors would, by half at the most.
+/// touches nothing; what pushes against its 12 N m wrist can turn it faster than its motors would, up to twice that.
 #[test]
 fn random_play_keeps_limits() {
     let spec = RobotSpec::panda();
@@ -80,7 +80,7 @@ fn random_play_keeps_limits() {
             let state = rig.world.joint_state();
             let touching = rig.world.contacts().iter().any(|pair| pair.0 == Link::Robot);
             since_contact = if touching { 0 } else { since_contact + 1 };
-            let tolerance = if since_contact > 3 { 1.1 } else { 1.5 };
+            let tolerance = if since_contact > 3 { 1.1 } else { 2.0 };
             for (i, joint) in spec.joints.iter().enumerate() {
                 let (q, speed) = (state.position[i], state.velocity[i]);
                 assert!(q > joint.lower_rad - 0.005 && q < joint.upper_rad + 0.005, "seed {seed}: joint {i} at {q}");

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn published_size_of_the_residual_mlp() {
         let shape = PolicyShape { horizon: 4, n_act: 7, n_cond: 2048 };
-        let specs = NetworkConfig::default().parameters(shape);
+        let specs = NetworkConfig::ResidualMlp { hidden: 512, blocks: 1, step_embed: 16 }.parameters(shape);
         let total: usize = specs.iter().map(ParameterSpec::numel).sum();
         assert_eq!((total as f64 / 1e4).round() / 100.0, 1.61);
     }
