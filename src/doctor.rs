@@ -366,7 +366,12 @@ mod tests {
         let number = holder.local_addr().unwrap().port();
         assert_eq!(port("port", number, "end it").status, Status::Warn);
         drop(holder);
-        assert_eq!(port("port", number, "end it").status, Status::Ok);
+        // A child that another test is just starting may hold a copy of the socket until it runs its own program.
+        let freed = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            port("port", number, "end it").status == Status::Ok
+        });
+        assert!(freed);
     }
 
     #[test]
