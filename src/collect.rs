@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use reverie_schema::{Episode, Frame};
+use reverie_schema::{Episode, Frame, derive_seed};
 use reverie_sim::{Expert, Task};
 
 use crate::{config::Config, dataset, parallel, rig::Rig};
@@ -15,6 +15,9 @@ pub const FIRST_DEMONSTRATION_SEED: u64 = 1_000_000;
 const MAX_STEPS: u32 = 240;
 /// Control steps recorded beyond the success, so that a policy sees what follows it.
 const STEPS_AFTER_SUCCESS: u32 = 6;
+
+/// Control steps of the unrecorded way to where a demonstration begins near the work.
+const STRAY_STEPS: usize = 40;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,9 +39,18 @@ pub struct Args {
 pub fn demonstrate(config: &Config, task: Task, seed: u64) -> Result<Episode> {
     let mut rig = Rig::new(config, task, seed)?;
     let mut expert = Expert::new(task, seed);
+    if (derive_seed(seed, "stray") as f64 / u64::MAX as f64) < config.collect.stray_share {
+        stray(&mut rig, &mut expert)?;
+        if !rig.begin_here() {
+            // The stray has done the task, or undone what it begins with.
+            rig = Rig::new(config, task, seed)?;
+            expert = Expert::new(task, seed);
+        }
+    }
     let mut frames = Vec::new();
     let (mut success, mut left) = (false, STEPS_AFTER_SUCCESS);
-    while rig.steps() < MAX_STEPS && left > 0 {
+    let last = rig.steps() + MAX_STEPS;
+    while rig.steps() < last && left > 0 {
         let observation = rig.observe();
         let action = expert.act(&observation);
         frames.push(Frame { observation, action });
@@ -48,6 +60,17 @@ pub fn demonstrate(config: &Config, task: Task, seed: u64) -> Result<Episode> {
         left -= u32::from(success);
     }
     Ok(Episode { task: task.name().into(), seed, success, frames })
+}
+
+/// Brings the fingers near the work, unrecorded, so that demonstrations begin where a failed try would have ended.
+fn stray(rig: &mut Rig, expert: &mut Expert) -> Result<()> {
+    let point = expert.stray(&rig.observe());
+    for _ in 0..STRAY_STEPS {
+        let observation = rig.observe();
+        rig.offer_action(observation.seq + 1, Expert::towards(point, &observation))?;
+        rig.step()?;
+    }
+    Ok(())
 }
 
 pub fn run(config: &Config, args: &Args) -> Result<()> {

@@ -18,12 +18,29 @@ pub struct Config {
     pub servo: ServoConfig,
     /// Decoders, re-planning and episode length.
     pub decode: DecodeSection,
+    /// Demonstrations.
+    pub collect: CollectSection,
     /// Training of policies.
     #[cfg(feature = "learn")]
     pub train: reverie_policy::TrainConfig,
     /// Messages between processes.
     #[cfg(feature = "robot")]
     pub link: reverie_zenoh::LinkConfig,
+}
+
+/// How demonstrations are recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectSection {
+    /// Share of demonstrations that begin near the work, where a failed try would have ended, instead of at a random start. 0.5:
+    /// without them a policy that has missed the drawer's bar has never seen what to do next.
+    pub stray_share: f64,
+}
+
+impl Default for CollectSection {
+    fn default() -> Self {
+        Self { stray_share: 0.5 }
+    }
 }
 
 /// How a policy is decoded and its chunks are played.

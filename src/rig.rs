@@ -75,6 +75,14 @@ impl Rig {
         self.task.solved(&self.start_obs, &self.world.scene_obs())
     }
 
+    /// Makes the present state the one that the oracle compares with. False if the task can't be done from here.
+    pub fn begin_here(&mut self) -> bool {
+        let here = self.world.scene_obs();
+        let possible = !self.task.solved(&self.start_obs, &here) && self.task.is_possible_from(&here);
+        self.start_obs = here;
+        possible
+    }
+
     /// When the present control step began.
     pub fn step_start(&self) -> Stamp {
         Stamp(i64::from(self.steps) * CONTROL_PERIOD_NS)

@@ -82,6 +82,9 @@ impl Expert {
     /// The action for this control step.
     pub fn act(&mut self, observation: &Observation) -> Action {
         let tcp = observation.tcp_in_world();
+        if self.lost_it(observation) {
+            self.phase = 0;
+        }
         let target = loop {
             let waypoints = self.waypoints(observation);
             let waypoint = &waypoints[self.phase.min(waypoints.len() - 1)];
@@ -117,9 +120,54 @@ impl Expert {
         Action(action)
     }
 
+    /// Whether the fingers are no longer where the way-points behind the first make sense.
+    fn lost_it(&self, observation: &Observation) -> bool {
+        let (scene, tcp) = (&observation.scene, observation.tcp_in_world());
+        self.phase > 0
+            && match self.task {
+                Task::OpenDrawer => {
+                    let [_, bar_y, z] = bar(scene[1]);
+                    tcp[1] < bar_y - 0.005 || tcp[2] > z + 0.16
+                }
+                Task::CloseDrawer => tcp[1] > bar(scene[1])[1] + 0.005,
+                Task::MoveSliderLeft => tcp[0] < handle(scene[0])[0],
+                Task::MoveSliderRight => tcp[0] > handle(scene[0])[0],
+                Task::TurnOnLightbulb => tcp[2] > crossbar(scene[3])[2] + 0.05,
+                Task::TurnOffLightbulb => tcp[2] < crossbar(scene[3])[2] - 0.01 || tcp[2] > crossbar(scene[3])[2] + 0.12,
+                Task::TurnOnLed | Task::TurnOffLed => (tcp[0] - BUTTON_XY_M[0]).hypot(tcp[1] - BUTTON_XY_M[1]) > 0.05,
+            }
+    }
+
+    /// A point near the work from which a demonstration may begin: people do not start over from a neutral pose after each try.
+    pub fn stray(&mut self, observation: &Observation) -> [f32; 3] {
+        let scene = &observation.scene;
+        let around = match self.task {
+            Task::OpenDrawer => add(bar(scene[1]), [self.along_bar_m, 0.0, 0.05]),
+            Task::CloseDrawer => add(bar(scene[1]), [self.along_bar_m, -0.06, 0.06]),
+            Task::MoveSliderLeft | Task::MoveSliderRight => add(handle(scene[0]), [0.0, -0.03, 0.02]),
+            Task::TurnOnLightbulb => add(crossbar(scene[3]), [-0.03, -0.06, 0.0]),
+            // Straight down, the fingers do not reach above the lever.
+            Task::TurnOffLightbulb => add(crossbar(scene[3]), [-0.03, -0.09, -0.05]),
+            Task::TurnOnLed | Task::TurnOffLed => [BUTTON_XY_M[0], BUTTON_XY_M[1], BUTTON_TOP_M + 0.05],
+        };
+        add(around, std::array::from_fn(|_| self.rng.random_range(-0.06..0.06)))
+    }
+
+    /// The action that moves towards `point` without turning, fingers closed.
+    pub fn towards(point: [f32; 3], observation: &Observation) -> Action {
+        let tcp = observation.tcp_in_world();
+        let mut action = [0.0; 7];
+        for axis in 0..3 {
+            action[axis] = ((point[axis] - tcp[axis]) * GAIN / TRANSLATION_STEP_M as f32).clamp(-0.9, 0.9);
+        }
+        action[6] = -1.0;
+        Action(action)
+    }
+
     fn waypoints(&self, observation: &Observation) -> Vec<Waypoint> {
         let scene = &observation.scene;
         let (door, drawer, switch) = (scene[0], scene[1], scene[3]);
+        let tcp = observation.tcp_in_world();
         let gap = self.clearance_m;
         let pass = |at: [f32; 3], near: f32| Waypoint { at: add(at, self.offset), near_m: Some(near) };
         let last = |at: [f32; 3]| Waypoint { at: add(at, self.offset), near_m: None };
@@ -129,6 +177,10 @@ impl Expert {
                 // Behind the bar, then outwards together with it.
                 let y = bar_y + BAR_HALF_DEPTH_M + FINGERS_HALF_M[1] + 0.008;
                 let x = x + self.along_bar_m;
+                if self.phase == 0 && tcp[2] < z + 0.05 && (tcp[1] - y).abs() > 0.012 {
+                    // Beside the bar and below its top: straight up first.
+                    return vec![pass([tcp[0], tcp[1], z + 0.10], 0.01)];
+                }
                 vec![pass([x, y, z + 0.08 + gap], 0.015), pass([x, y, z + 0.012], 0.008), last([x, y - 0.07, z + 0.012])]
             }
             Task::CloseDrawer => {
@@ -137,12 +189,16 @@ impl Expert {
                 let x = x + self.along_bar_m;
                 vec![pass([x, y, z + 0.10], 0.03), pass([x, y, z + 0.01], 0.015), last([x, y + gap + 0.07, z + 0.01])]
             }
-            Task::MoveSliderLeft => self.slide(door, 1.0),
-            Task::MoveSliderRight => self.slide(door, -1.0),
+            Task::MoveSliderLeft => self.slide(tcp, door, 1.0),
+            Task::MoveSliderRight => self.slide(tcp, door, -1.0),
             Task::TurnOnLightbulb => {
                 let lever = crossbar(switch);
                 // In front of the crossbar, up to it, then up the front with it.
                 let touch = add(lever, [0.0, -CROSSBAR_RADIUS_M - FINGERS_HALF_M[1], -0.014]);
+                if self.phase == 0 && tcp[1] > lever[1] - 0.035 {
+                    // Over or behind it: back out first.
+                    return vec![pass([tcp[0], lever[1] - 0.09, tcp[2].max(lever[2] + 0.02)], 0.01)];
+                }
                 vec![
                     pass(add(touch, [0.0, -0.015 - gap, 0.0]), 0.012),
                     pass(add(touch, [0.0, 0.004, 0.0]), 0.010),
@@ -153,6 +209,10 @@ impl Expert {
                 let lever = crossbar(switch);
                 // Above the crossbar, down to it, then down the front with it.
                 let touch = add(lever, [0.0, 0.004, CROSSBAR_RADIUS_M + 0.010]);
+                if self.phase == 0 && tcp[2] < lever[2] + 0.035 && (tcp[1] - lever[1]).abs() < 0.08 {
+                    // Before or under it: back out and up first.
+                    return vec![pass([tcp[0], lever[1] - 0.10, lever[2] + 0.06], 0.01)];
+                }
                 vec![
                     pass(add(touch, [0.0, 0.0, 0.02 + gap]), 0.010),
                     pass(touch, 0.008),
@@ -167,11 +227,15 @@ impl Expert {
     }
 
     /// Beside the handle, in front of the door, then along it; `side` is the side from which to push, in x.
-    fn slide(&self, door: f32, side: f32) -> Vec<Waypoint> {
+    fn slide(&self, tcp: [f32; 3], door: f32, side: f32) -> Vec<Waypoint> {
         let handle = handle(door);
         let beside = side * (HANDLE_HALF_WIDTH_M + FINGERS_HALF_M[0]);
         let ready = [handle[0] + beside + side * self.clearance_m, handle[1] - 0.012, handle[2] - 0.008];
         let pass = |at: [f32; 3], near: f32| Waypoint { at: add(at, self.offset), near_m: Some(near) };
+        if self.phase == 0 && side * (tcp[0] - handle[0]) < 0.03 && tcp[1] > ready[1] - 0.04 {
+            // On or beyond the handle: back out before going round it.
+            return vec![pass([tcp[0], ready[1] - 0.07, ready[2] + 0.02], 0.01)];
+        }
         vec![
             pass(add(ready, [0.0, -0.06, 0.01]), 0.025),
             pass(ready, 0.012),

@@ -3,7 +3,10 @@ use std::{fmt, str::FromStr};
 use reverie_schema::SCENE_OBS;
 use serde::{Deserialize, Serialize};
 
-use crate::SimError;
+use crate::{
+    SimError,
+    geometry::{DRAWER_RANGE_M, SLIDER_RANGE_M},
+};
 
 /// A task of CALVIN, with its success condition (`calvin_env/envs/tasks.py`, `new_playtable_tasks.yaml`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +59,21 @@ impl Task {
             Self::TurnOffLightbulb => "turn_off_lightbulb",
             Self::TurnOnLed => "turn_on_led",
             Self::TurnOffLed => "turn_off_led",
+        }
+    }
+
+    /// Whether the mechanism's range leaves room for the task from `start` (`scene_obs`): a half-open drawer can be neither opened nor
+    /// closed by 0.12 m.
+    pub fn is_possible_from(self, start: &[f32; SCENE_OBS]) -> bool {
+        match self {
+            Self::OpenDrawer => DRAWER_RANGE_M - start[DRAWER] > 0.13,
+            Self::CloseDrawer => start[DRAWER] > 0.13,
+            Self::MoveSliderLeft => SLIDER_RANGE_M - start[SLIDER] > 0.16,
+            Self::MoveSliderRight => start[SLIDER] > 0.16,
+            Self::TurnOnLightbulb => start[BULB] < 0.5,
+            Self::TurnOffLightbulb => start[BULB] > 0.5,
+            Self::TurnOnLed => start[LED] < 0.5,
+            Self::TurnOffLed => start[LED] > 0.5,
         }
     }
 
