@@ -75,6 +75,9 @@ impl Recorder {
             self.state = state;
             let (level, text) = match state {
                 (ServoState::Tracking, _) => (Level::Info, "servo: playing a chunk".to_owned()),
+                (now, reason @ (HoldReason::Stopped | HoldReason::AwaitingFirstChunk)) => {
+                    (Level::Debug, format!("servo: {} ({})", words(&now), words(&reason)))
+                }
                 (now, reason) => (Level::Warn, format!("servo: {} ({})", words(&now), words(&reason))),
             };
             self.viewer.event(sample.stamp, level, &text)?;

@@ -56,10 +56,8 @@ fn with_first_tensor(
     let name = all[0].0.clone();
     let (_, shape, data) = &mut all[0];
     replace(shape, data);
-    let views: Vec<(String, TensorView<'_>)> = all
-        .iter()
-        .map(|(name, shape, data)| (name.clone(), TensorView::new(Dtype::F32, shape.clone(), data).unwrap()))
-        .collect();
+    let views: Vec<(String, TensorView<'_>)> =
+        all.iter().map(|(name, shape, data)| (name.clone(), TensorView::new(Dtype::F32, shape.clone(), data).unwrap())).collect();
     *bytes = safetensors::serialize(views, None).unwrap();
     let digest: String = Sha256::digest(&*bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     info["tensors_sha256"] = digest.into();
@@ -164,7 +162,15 @@ fn a_full_disk_while_recording_is_told_and_leaves_nothing() {
 #[test]
 fn results_are_written_whole_or_not_at_all() {
     let output = reverie(&[
-        "eval", "--episodes", "1", "--task", "turn_on_led", "--decoder", "rti", "--results", "/proc/nowhere/results.json",
+        "eval",
+        "--episodes",
+        "1",
+        "--task",
+        "turn_on_led",
+        "--decoder",
+        "rti",
+        "--results",
+        "/proc/nowhere/results.json",
     ]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("/proc/nowhere/results.json"), "{text}");

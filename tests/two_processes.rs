@@ -128,11 +128,16 @@ fn a_python_client_reads_observations_and_chunks() {
     let endpoint = endpoint();
     let _robot = robot(&endpoint);
     let _policy = policy(&endpoint, &["--task", "open_drawer", "--task", "close_drawer", "--episodes", "8"]);
-    let watch = Process::start(
-        Command::new(python())
-            .arg(root().join("tests/python/watch.py"))
-            .args(["--endpoint", &endpoint, "--observations", "10", "--chunks", "10", "--timeout", "40"]),
-    );
+    let watch = Process::start(Command::new(python()).arg(root().join("tests/python/watch.py")).args([
+        "--endpoint",
+        &endpoint,
+        "--observations",
+        "10",
+        "--chunks",
+        "10",
+        "--timeout",
+        "40",
+    ]));
     let (success, lines) = watch.finish();
     assert!(success, "{lines:#?}");
     let messages: Vec<serde_json::Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();

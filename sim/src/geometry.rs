@@ -11,6 +11,7 @@ const WOOD: [u8; 3] = [196, 164, 124];
 const PALE: [u8; 3] = [222, 203, 172];
 const DARK: [u8; 3] = [92, 72, 58];
 const METAL: [u8; 3] = [168, 172, 178];
+const GLASS: [u8; 3] = [120, 124, 128];
 
 /// Height of the table top.
 pub const TABLE_TOP_M: f32 = 0.44;
@@ -69,9 +70,11 @@ pub const DOOR_MASS_KG: f32 = 1.54;
 pub const BLOCK_MASS_KG: f32 = 1.0;
 
 /// The light bulb, drawn on top of the cabinet.
-pub const BULB_M: [f32; 3] = [0.30, 0.132, 0.668];
+pub const BULB_M: [f32; 3] = [0.30, 0.150, 0.668];
 /// The LED, drawn on top of the cabinet.
-pub const LED_M: [f32; 3] = [-0.12, 0.16, 0.656];
+pub const LED_M: [f32; 3] = [-0.12, 0.150, 0.660];
+/// Inside the table's case, where a light that is off hides.
+pub(crate) const DARK_PLACE_M: [f32; 3] = [-0.245, 0.0, 0.2];
 
 /// Half sizes of red, blue and pink (scene D: middle, small, big).
 pub const BLOCK_HALF_SIZE_M: [[f32; 3]; 3] = [[0.028, 0.02, 0.02], [0.02, 0.02, 0.02], [0.04, 0.02, 0.02]];
@@ -99,9 +102,25 @@ pub(crate) fn table() -> Vec<Part> {
         Part::cuboid([0.0, 0.155, 0.640], [0.44, 0.025, 0.008], DARK),
         slope(0.315, 0.125),
         slope(-0.415, 0.025),
+        lamp(0.020, BULB_M, GLASS),
+        lamp(0.012, LED_M, GLASS),
         // The button's ring.
         Part::new(Form::Cylinder { radius: 0.04, half_height: 0.010 }, [BUTTON_XY_M[0], BUTTON_XY_M[1], 0.450], [0.0; 3], DARK),
     ]
+}
+
+fn lamp(radius: f32, at: [f32; 3], rgb: [u8; 3]) -> Part {
+    Part::new(Form::Sphere { radius }, at, [0.0; 3], rgb).drawn_only()
+}
+
+/// The light of the bulb, about its own origin.
+pub(crate) fn bulb_light() -> Part {
+    lamp(0.026, [0.0; 3], [255, 222, 60])
+}
+
+/// The light of the LED, about its own origin.
+pub(crate) fn led_light() -> Part {
+    lamp(0.018, [0.0; 3], [60, 230, 90])
 }
 
 pub(crate) fn plank() -> Vec<Part> {

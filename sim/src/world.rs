@@ -27,8 +27,16 @@ pub struct World {
     arm: Arm,
     mechanisms: Mechanisms,
     blocks: [RigidBodyHandle; 3],
-    bodies: Vec<(RigidBodyHandle, scene::Body)>,
+    bodies: Vec<(Drawn, scene::Body)>,
     logic: Logic,
+}
+
+/// Where a drawn body gets its pose from.
+#[derive(Clone, Copy, Debug)]
+enum Drawn {
+    Body(RigidBodyHandle),
+    BulbLight,
+    LedLight,
 }
 
 /// What is not in the bodies.
@@ -92,12 +100,16 @@ impl World {
         built.extend(more);
         arm.place(&mut physics, q, config);
 
-        let bodies = built
-            .into_iter()
-            .map(|body| {
-                let shapes = body.parts.into_iter().map(|part| part.shape).collect();
-                (body.handle, scene::Body { name: body.name, shapes })
-            })
+        let rigid = built.into_iter().map(|body| {
+            let shapes = body.parts.into_iter().map(|part| part.shape).collect();
+            (Drawn::Body(body.handle), scene::Body { name: body.name, shapes })
+        });
+        let light = |drawn, name: &str, part: Part| (drawn, scene::Body { name: name.into(), shapes: vec![part.shape] });
+        let bodies = rigid
+            .chain([
+                light(Drawn::BulbLight, "table/bulb_light", geometry::bulb_light()),
+                light(Drawn::LedLight, "table/led_light", geometry::led_light()),
+            ])
             .collect();
         let logic =
             Logic { steps: 0, observations: 0, led: start.led, bulb: start.bulb, pressed: false, gripper: GripperCommand::Open };
@@ -231,15 +243,23 @@ impl World {
         self.blocks.get(index).map_or(0.0, |&block| self.physics.bodies[block].linvel().length())
     }
 
-    /// All bodies and their shapes, for drawing.
+    /// All bodies and their shapes, for drawing. Lights that are off hide inside the table.
     pub fn scene(&self) -> Scene {
         Scene { bodies: self.bodies.iter().map(|(_, body)| body.clone()).collect() }
     }
 
     /// `world_from_body` of every body of [`World::scene`], in its order.
     pub fn poses(&self, out: &mut Vec<scene::Pose>) {
+        let light = |on: bool, at: [f32; 3]| scene::Pose {
+            translation: if on { at } else { geometry::DARK_PLACE_M },
+            ..scene::Pose::IDENTITY
+        };
         out.clear();
-        out.extend(self.bodies.iter().map(|(handle, _)| convert::scene_pose(self.physics.bodies[*handle].position())));
+        out.extend(self.bodies.iter().map(|(drawn, _)| match *drawn {
+            Drawn::Body(handle) => convert::scene_pose(self.physics.bodies[handle].position()),
+            Drawn::BulbLight => light(self.logic.bulb, geometry::BULB_M),
+            Drawn::LedLight => light(self.logic.led, geometry::LED_M),
+        }));
     }
 
     /// The state at this moment.
@@ -301,7 +321,7 @@ pub(crate) fn set_solver(parameters: &mut IntegrationParameters, config: &WorldC
 
 fn fixture(physics: &mut PhysicsWorld, name: &str, link: Link, parts: Vec<Part>) -> BuiltBody {
     let handle = physics.insert_body(RigidBodyBuilder::fixed());
-    for part in &parts {
+    for part in parts.iter().filter(|part| part.solid) {
         physics.insert_collider(part.collider(link), Some(handle));
     }
     BuiltBody { name: name.into(), handle, parts }

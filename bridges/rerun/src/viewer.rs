@@ -31,7 +31,7 @@ const EPISODE_GAP_NS: i64 = 500_000_000;
 pub struct ViewerOptions {
     /// Name of the recording in the viewer's list. Default `rollout`.
     pub recording_name: String,
-    /// Where the eye stands at first, metres. Default: in front of the table, right of it and above, 2.3 m away.
+    /// Where the eye stands at first, metres. Default: in front of the table, right of it and above, 1.7 m away.
     pub eye_in_world_m: [f32; 3],
     /// What it looks at, metres. Default: above the table's middle.
     pub look_at_in_world_m: [f32; 3],
@@ -45,8 +45,8 @@ impl Default for ViewerOptions {
     fn default() -> Self {
         Self {
             recording_name: "rollout".to_owned(),
-            eye_in_world_m: [1.15, -1.55, 1.45],
-            look_at_in_world_m: [-0.05, -0.05, 0.5],
+            eye_in_world_m: [0.85, -1.30, 1.22],
+            look_at_in_world_m: [-0.08, -0.12, 0.46],
             servo_period_ns: 5_000_000,
             gripper_open_m: 0.08,
         }
