@@ -104,7 +104,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
         kept.extend(good);
     }
     bar.finish_and_clear();
-    dataset::write(&args.out, &kept)?;
+    dataset::write(&args.out, &kept, config)?;
     let frames: usize = kept.iter().map(|episode| episode.frames.len()).sum();
     println!("wrote {} episodes, {frames} frames to {}", kept.len(), args.out.display());
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Format 1. Tensors, all with one row a control step, episodes one after the other: `robot_obs` `[frames, 15]` f32, `scene_obs`
 //! `[frames, 24]` f32, `action` `[frames, 7]` f32, `stamp_ns` `[frames]` i64. The JSON lists the episodes with task, seed,
-//! success and number of frames.
+//! success and number of frames, and names the command, the commit and the configuration.
 
 use std::{borrow::Cow, fs, path::Path};
 
@@ -21,6 +21,8 @@ struct Index {
     format: u32,
     command: String,
     commit: String,
+    /// The resolved configuration that it was made under.
+    config: serde_json::Value,
     episodes: Vec<IndexEntry>,
 }
 
@@ -58,7 +60,7 @@ impl View for Raw {
 }
 
 /// Writes `episodes` into `folder`. Each file is whole or not there; the index comes last.
-pub fn write(folder: &Path, episodes: &[Episode]) -> Result<()> {
+pub fn write(folder: &Path, episodes: &[Episode], config: &impl Serialize) -> Result<()> {
     let frames = || episodes.iter().flat_map(|episode| &episode.frames);
     let rows = frames().count();
     let floats = |width: usize, values: &mut dyn Iterator<Item = f32>| Raw {
@@ -83,6 +85,7 @@ pub fn write(folder: &Path, episodes: &[Episode]) -> Result<()> {
         format: FORMAT,
         command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         commit: crate::report::commit(),
+        config: serde_json::to_value(config)?,
         episodes: episodes
             .iter()
             .map(|episode| IndexEntry {
@@ -182,7 +185,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let episodes = vec![episode("open_drawer", 3), episode("turn_on_led", 5)];
-        write(folder.path(), &episodes).unwrap();
+        write(folder.path(), &episodes, &()).unwrap();
         assert_eq!(read(folder.path()).unwrap(), episodes);
     }
 
@@ -190,14 +193,14 @@ mod tests {
     fn a_truncated_file_and_a_nan_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let mut episodes = vec![episode("open_drawer", 3)];
-        write(folder.path(), &episodes).unwrap();
+        write(folder.path(), &episodes, &()).unwrap();
         let path = folder.path().join("frames.safetensors");
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
         let error = format!("{:#}", read(folder.path()).unwrap_err());
         assert!(error.contains("frames.safetensors is truncated"), "{error}");
         episodes[0].frames[2].action.0[1] = f32::NAN;
-        write(folder.path(), &episodes).unwrap();
+        write(folder.path(), &episodes, &()).unwrap();
         let error = format!("{:#}", read(folder.path()).unwrap_err());
         assert!(error.contains("tensor action, row 2"), "{error}");
     }

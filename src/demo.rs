@@ -53,8 +53,11 @@ pub struct Args {
     /// The recording
     #[arg(long, default_value = "demo.rrd", value_name = "FILE")]
     rrd: PathBuf,
+    /// Show live in the rerun viewer at this address instead of recording, for example rerun+http://127.0.0.1:9876/proxy
+    #[arg(long, value_name = "URL")]
+    connect: Option<String>,
     /// Record nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "connect")]
     no_rerun: bool,
     /// Print JSON rows instead of a table
     #[arg(long)]
@@ -111,7 +114,11 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     })?;
     let chunks = robot.chunks.take().context("the chunk port was taken already")?;
     let policy = pilot::spawn(pilot, pilot_inbox, chunks, planned_out)?;
-    let recorder = if args.no_rerun { Recorder::disabled() } else { Recorder::to_file(&args.rrd, &robot.scene)? };
+    let recorder = match &args.connect {
+        Some(url) => Recorder::connect(url, &robot.scene)?,
+        None if args.no_rerun => Recorder::disabled(),
+        None => Recorder::to_file(&args.rrd, &robot.scene)?,
+    };
     if !(robot.privileges.servo_fifo && robot.privileges.memory_locked) {
         eprintln!(
             "note: no real-time scheduling or no locked memory for the servo, expect some late ticks; see `reverie doctor`"

@@ -4,8 +4,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod clock;
+#[cfg(feature = "learn")]
 mod collect;
 mod config;
+#[cfg(feature = "learn")]
 mod dataset;
 mod demo;
 mod doctor;
@@ -55,6 +57,7 @@ enum Verb {
     #[cfg(feature = "robot")]
     Run(policy_process::Args),
     /// Record demonstrations by the scripted experts
+    #[cfg(feature = "learn")]
     Collect(collect::Args),
     /// Train networks
     #[cfg(feature = "learn")]
@@ -100,6 +103,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Verb::Sim(args) => robot_process::run(&config, args, &INTERRUPTED),
         #[cfg(feature = "robot")]
         Verb::Run(args) => policy_process::run(&config, args, &INTERRUPTED),
+        #[cfg(feature = "learn")]
         Verb::Collect(args) => collect::run(&config, args),
         #[cfg(feature = "learn")]
         Verb::Train(what) => train::run(&config, what, &INTERRUPTED),

@@ -32,6 +32,11 @@ impl Recorder {
         Ok(Self::new(Viewer::to_file(path, scene, &ViewerOptions::default())?))
     }
 
+    /// Shows in the viewer at `url`.
+    pub fn connect(url: &str, scene: &Scene) -> Result<Self> {
+        Ok(Self::new(Viewer::connect(url, scene, &ViewerOptions::default())?))
+    }
+
     fn new(viewer: Viewer) -> Self {
         Self { viewer, state: (ServoState::Holding, HoldReason::None), tcp: [0.0; 3] }
     }
@@ -124,6 +129,10 @@ impl Recorder {
 
     pub fn to_file(_: &Path, _: &Scene) -> Result<Self> {
         anyhow::bail!("this program was built without rerun (feature `view`): use --no-rerun")
+    }
+
+    pub fn connect(_: &str, _: &Scene) -> Result<Self> {
+        anyhow::bail!("this program was built without rerun (feature `view`): leave out --connect")
     }
 
     pub fn begin(&mut self, _: &str, _: Stamp) -> Result<()> {

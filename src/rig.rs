@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use reverie_control::{Arm, Servo, euler::isometry_from_euler};
-use reverie_schema::{Action, ActionChunk, CONTROL_PERIOD_NS, JointCommand, N_ARM, Observation, RobotSpec, SCENE_OBS, Stamp};
+use reverie_schema::{ActionChunk, CONTROL_PERIOD_NS, JointCommand, N_ARM, Observation, RobotSpec, SCENE_OBS, Stamp};
 use reverie_sim::{STEPS_PER_CONTROL, StartState, Task, World};
 
 use crate::config::Config;
@@ -75,14 +75,6 @@ impl Rig {
         self.task.solved(&self.start_obs, &self.world.scene_obs())
     }
 
-    /// Makes the present state the one that the oracle compares with. False if the task can't be done from here.
-    pub fn begin_here(&mut self) -> bool {
-        let here = self.world.scene_obs();
-        let possible = !self.task.solved(&self.start_obs, &here) && self.task.is_possible_from(&here);
-        self.start_obs = here;
-        possible
-    }
-
     /// When the present control step began.
     pub fn step_start(&self) -> Stamp {
         Stamp(i64::from(self.steps) * CONTROL_PERIOD_NS)
@@ -99,13 +91,6 @@ impl Rig {
         self.servo.offer(now, chunk).with_context(|| format!("chunk {} refused", chunk.seq))
     }
 
-    /// Hands the servo a plan of one row that begins now.
-    pub fn offer_action(&mut self, seq: u64, action: Action) -> Result<()> {
-        let mut chunk = ActionChunk::from_rows(self.step_start(), &[action])?;
-        chunk.seq = seq;
-        self.offer(&chunk)
-    }
-
     /// One control step: eight physics steps, the servo before each.
     pub fn step(&mut self) -> Result<()> {
         let begin = self.step_start();
@@ -118,5 +103,24 @@ impl Rig {
         }
         self.steps += 1;
         Ok(())
+    }
+}
+
+/// What demonstrating needs.
+#[cfg(feature = "learn")]
+impl Rig {
+    /// Makes the present state the one that the oracle compares with. False if the task can't be done from here.
+    pub fn begin_here(&mut self) -> bool {
+        let here = self.world.scene_obs();
+        let possible = !self.task.solved(&self.start_obs, &here) && self.task.is_possible_from(&here);
+        self.start_obs = here;
+        possible
+    }
+
+    /// Hands the servo a plan of one row that begins now.
+    pub fn offer_action(&mut self, seq: u64, action: reverie_schema::Action) -> Result<()> {
+        let mut chunk = ActionChunk::from_rows(self.step_start(), &[action])?;
+        chunk.seq = seq;
+        self.offer(&chunk)
     }
 }

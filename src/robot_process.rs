@@ -32,6 +32,9 @@ pub struct Args {
     /// Record to this .rrd file
     #[arg(long, value_name = "FILE")]
     rrd: Option<PathBuf>,
+    /// Show live in the rerun viewer at this address, for example rerun+http://127.0.0.1:9876/proxy
+    #[arg(long, value_name = "URL", conflicts_with = "rrd")]
+    connect: Option<String>,
     /// Print events as JSON lines
     #[arg(long)]
     json: bool,
@@ -50,9 +53,10 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         }
     })?;
     let mut chunks = robot.chunks.take().context("the chunk port was taken already")?;
-    let mut recorder = match &args.rrd {
-        Some(path) => Recorder::to_file(path, &robot.scene)?,
-        None => Recorder::disabled(),
+    let mut recorder = match (&args.rrd, &args.connect) {
+        (Some(path), _) => Recorder::to_file(path, &robot.scene)?,
+        (None, Some(url)) => Recorder::connect(url, &robot.scene)?,
+        (None, None) => Recorder::disabled(),
     };
     let mut teller = Teller { json: args.json, state: (ServoState::Holding, HoldReason::None), policies: 0 };
     teller.say(&format!("robot '{}' listens on {}", link_config.robot, link_config.listen.join(", ")))?;
