@@ -97,9 +97,8 @@ impl Overlays {
         for path in &self.files {
             let text = fs::read_to_string(path).with_context(|| format!("cannot read the config {}", path.display()))?;
             let overlay: toml::Table = toml::from_str(&text).with_context(|| format!("{} is not TOML", path.display()))?;
-            // Alone, so that an unknown key is reported with its line in this file.
-            toml::from_str::<Config>(&text).with_context(|| format!("config {}", path.display()))?;
             merge(&mut config, overlay);
+            check(&config).with_context(|| format!("config {}", path.display()))?;
         }
         for set in &self.sets {
             let Some((key, value)) = set.split_once('=') else { bail!("--set {set}: expected KEY=VALUE") };
@@ -107,11 +106,17 @@ impl Overlays {
             let overlay: toml::Table = toml::from_str(&format!("{key} = {value}"))
                 .or_else(|_| toml::from_str(&format!("{key} = {value:?}")))
                 .with_context(|| format!("--set {set}"))?;
-            overlay.clone().try_into::<Config>().with_context(|| format!("--set {set}"))?;
             merge(&mut config, overlay);
+            check(&config).with_context(|| format!("--set {set}"))?;
         }
         config.try_into().context("config")
     }
+}
+
+/// After each overlay, so that a bad key or value is reported with where it came from.
+fn check(config: &toml::Table) -> Result<()> {
+    config.clone().try_into::<Config>()?;
+    Ok(())
 }
 
 /// Tables are merged key by key, except those that pick a kind by `name` or `kind`: they are replaced whole.
@@ -162,5 +167,7 @@ mod tests {
         }
         let overlays = Overlays { files: vec![], sets: vec!["decode.max_steps=200".into()] };
         assert_eq!(overlays.resolve().unwrap().decode.max_steps, 200);
+        let overlays = Overlays { files: vec![], sets: vec!["decode.rti.labels=[3, 1, 0]".into()] };
+        assert!(matches!(overlays.resolve().unwrap().decode.rti, DecoderConfig::Rti { labels, .. } if labels == [3, 1, 0]));
     }
 }

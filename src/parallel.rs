@@ -23,6 +23,7 @@ pub fn map<C, T: Send>(
             if index >= count {
                 break;
             }
+            anyhow::ensure!(!crate::INTERRUPTED.load(Ordering::Relaxed), "interrupted; nothing was written");
             let result = work(&mut context, index)?;
             if let Ok(mut results) = results.lock() {
                 results[index] = Some(result);

@@ -43,9 +43,9 @@ pub struct Args {
     /// ddpm, rti or cold-ddim
     #[arg(long, default_value = "rti")]
     decoder: Name,
-    /// Endpoint of the robot
-    #[arg(long, default_value = reverie_zenoh::DEFAULT_ENDPOINT)]
-    connect: String,
+    /// Endpoint of the robot [default: link.connect of the config, else tcp/127.0.0.1:7447]
+    #[arg(long)]
+    connect: Option<String>,
     /// cpu or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -62,13 +62,18 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     }
     models::set_threads(1);
     let mut pilot = Pilot::new(models::planner(&checkpoint, args.decoder.config(config), &args.device)?);
-    let link_config = LinkConfig { connect: vec![args.connect.clone()], listen: Vec::new(), ..config.link.clone() };
+    let connect = match &args.connect {
+        Some(endpoint) => vec![endpoint.clone()],
+        None if config.link.connect.is_empty() => vec![reverie_zenoh::DEFAULT_ENDPOINT.to_owned()],
+        None => config.link.connect.clone(),
+    };
+    let link_config = LinkConfig { connect, listen: Vec::new(), ..config.link.clone() };
     let link = PolicyLink::open(&link_config)?;
     if !link.wait_for_robot(ROBOT_PATIENCE)? {
         bail!(
             "no robot '{}' answers at {} within {} s; start `reverie sim`",
             link_config.robot,
-            args.connect,
+            link_config.connect.join(", "),
             ROBOT_PATIENCE.as_secs()
         );
     }

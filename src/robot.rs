@@ -124,6 +124,7 @@ impl Robot {
             orders: order_inbox,
             events: event_outbox,
             on_observation: Box::new(on_observation),
+            observations: 0,
             stop: Arc::clone(&stop),
         };
         let plant = thread::Builder::new().name("plant".into()).spawn(move || {
@@ -184,6 +185,8 @@ struct Plant {
     orders: mpsc::Receiver<PlantOrder>,
     events: mpsc::Sender<PlantEvent>,
     on_observation: Box<dyn FnMut(&Observation) + Send>,
+    /// Counted over all episodes; a world's own number begins anew with it.
+    observations: u64,
     stop: Arc<AtomicBool>,
 }
 
@@ -297,7 +300,8 @@ impl Plant {
     }
 
     fn observe(&mut self, world: &mut World, now: Stamp, poses: &mut Vec<Pose>) {
-        let observation = Observation { stamp: now, ..world.observe() };
+        let observation = Observation { seq: self.observations, stamp: now, ..world.observe() };
+        self.observations += 1;
         (self.on_observation)(&observation);
         world.poses(poses);
         self.tell(PlantEvent::Frame { observation, world_from_body: poses.clone() });

@@ -48,7 +48,8 @@ pub struct Args {
 pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()> {
     let What::Policy(args) = what;
     let train = config.train.clone();
-    let episodes = dataset::read(&args.data)?;
+    let mut episodes = dataset::read(&args.data)?;
+    episodes.retain(|episode| episode.success);
     let tasks: Vec<String> =
         Task::ALL.iter().map(|task| task.name().to_owned()).filter(|name| episodes.iter().any(|e| e.task == *name)).collect();
     let data = TrainingData::from_episodes(&episodes, &tasks, &train)?;
@@ -62,7 +63,9 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
 
     models::set_threads(parallel::cores());
     let device = reverie_policy::device_by_name(&args.device)?;
-    let state = args.out.with_extension("state");
+    let mut state = args.out.clone().into_os_string();
+    state.push(".state");
+    let state = PathBuf::from(state);
     let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
@@ -86,7 +89,7 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
         since = (now, progress.step);
         bar.set_position(progress.step);
         bar.set_message(format!("loss {:.4}  {rate:.0} steps/s", progress.loss));
-        if !bar.is_hidden() || progress.step.is_multiple_of(train.report_every * 20) {
+        if bar.is_hidden() && progress.step.is_multiple_of(train.report_every * 20) {
             tracing::info!(
                 "step {} loss {:.5} lr {:.2e} {rate:.0} steps/s",
                 progress.step,
@@ -111,6 +114,8 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
         bail!("interrupted at step {}; the same command goes on from there", trainer.step());
     }
     trainer.checkpoint(config.decode.rti.clone(), provenance)?.save(&args.out)?;
+    // Done: the next run under this name begins anew, perhaps on other demonstrations.
+    std::fs::remove_file(&state).with_context(|| format!("cannot remove {}", state.display()))?;
     println!("wrote {}", args.out.display());
     Ok(())
 }

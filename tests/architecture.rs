@@ -1,6 +1,6 @@
 //! Holds the arrows between crates, and the rules for files, to the design.
 //!
-//! `schema` <- `policy`, `control` <- `sim` ; `bridges/*` use `schema` only; the program `reverie` may use all. A heavy
+//! `schema` <- `policy`, `sim`, `control` ; `bridges/*` use `schema` only; the program `reverie` may use all. A heavy
 //! dependency is touched by one crate.
 
 use std::collections::{BTreeMap, BTreeSet};

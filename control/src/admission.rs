@@ -4,6 +4,9 @@ use reverie_schema::{ActionChunk, ROTATION_STEP_RAD, Stamp, TRANSLATION_STEP_M};
 
 use crate::{ChunkRejection, ServoConfig};
 
+/// Longest row, nanoseconds: ten control steps at 30 Hz.
+const MAX_PERIOD_NS: i64 = 333_333_333;
+
 /// What a chunk is held against.
 ///
 /// Order is that of the observations, and of `seq` between chunks of one observation: `seq` alone would lock out a policy
@@ -50,6 +53,11 @@ impl Admission {
         let age_ns = now.since(chunk.obs_stamp);
         if age_ns.saturating_abs() > self.stale_after_ns {
             return Err(ChunkRejection::Stale { age_ns, limit_ns: self.stale_after_ns });
+        }
+        // A row of hours would keep every later chunk waiting, a start far ahead would move the arm when nobody expects it.
+        let period_ns = chunk.period_ns;
+        if period_ns > MAX_PERIOD_NS || chunk.start.since(now) > self.stale_after_ns {
+            return Err(ChunkRejection::TooSlow { starts_in_ns: chunk.start.since(now), period_ns });
         }
         if chunk.end() <= now {
             return Err(ChunkRejection::Expired { ago_ns: now.since(chunk.end()) });

@@ -74,6 +74,14 @@ pub enum ChunkRejection {
         /// Time since its end.
         ago_ns: i64,
     },
+    /// Begins too far in the future, or has rows too long to be overruled.
+    #[error("chunk begins in {starts_in_ns} ns with rows of {period_ns} ns, which is too far ahead or too slow")]
+    TooSlow {
+        /// Time until its start.
+        starts_in_ns: i64,
+        /// Its period.
+        period_ns: i64,
+    },
     /// Older than the chunk accepted last.
     #[error("chunk {seq} is older than chunk {last_seq}, which was accepted before it")]
     OutOfOrder {
@@ -104,7 +112,7 @@ impl ChunkRejection {
     pub const fn hold_reason(&self) -> Option<HoldReason> {
         match self {
             Self::Invalid(ChunkError::NotFinite { .. }) => Some(HoldReason::ChunkNotFinite),
-            Self::Invalid(_) | Self::TooFast { .. } => Some(HoldReason::ChunkOutOfRange),
+            Self::Invalid(_) | Self::TooFast { .. } | Self::TooSlow { .. } => Some(HoldReason::ChunkOutOfRange),
             Self::Stale { .. } | Self::Expired { .. } => Some(HoldReason::ChunkStale),
             Self::OutOfOrder { .. } | Self::BeforeReset { .. } | Self::Stopped | Self::NotReady => None,
         }

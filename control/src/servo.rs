@@ -218,7 +218,9 @@ impl Servo {
             let dt_s = dt_ns as f64 * 1e-9;
             let before = self.q;
             let target = isometry_from_euler(&self.tracker.pose());
-            self.arm.ik_step(&mut self.q, &target, &IkStep { dt_s, ..self.ik });
+            // The elbow goes home on the way, not while the arm is held.
+            let null_space_rate_per_s = if self.state() == ServoState::Tracking { self.ik.null_space_rate_per_s } else { 0.0 };
+            self.arm.ik_step(&mut self.q, &target, &IkStep { dt_s, null_space_rate_per_s, ..self.ik });
             self.speed_command_radps = self.q.iter().zip(before).map(|(a, b)| (a - b).abs() / dt_s).fold(0.0, f64::max);
         }
     }

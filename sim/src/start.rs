@@ -1,13 +1,13 @@
 //! Start states of episodes.
 //!
 //! Blocks as CALVIN resets them (a random surface each, rejected until nothing touches), mechanisms and TCP as DiWA samples
-//! its dream starts (`reference`: DiWA 1.5). Deviations: the TCP stays clear of the lever, and a start in which the robot or a
-//! block touches anything but its surface is rejected.
+//! its dream starts. Deviations: the TCP stays clear of the lever, and a block that would touch anything
+//! but its surface is drawn again. Whether the arm reaches the pose is for the caller to see.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
-use reverie_schema::{Stamp, derive_seed};
+use reverie_schema::derive_seed;
 
 use crate::{
     SimError, Task,
@@ -138,9 +138,6 @@ impl StartState {
         }
         Ok(())
     }
-
-    /// The moment at which an episode begins.
-    pub const STAMP: Stamp = Stamp(0);
 }
 
 fn block_on_a_surface(rng: &mut ChaCha8Rng) -> [f32; 4] {
