@@ -429,3 +429,38 @@ fn a_pitch_command_from_home_turns_the_way_calvin_turns() {
     let [.., roll, pitch, _] = servo.commanded_pose();
     assert!((roll - 3.09).abs() < 0.01 && (pitch + 0.029).abs() < 0.01, "{roll} {pitch}");
 }
+
+/// Held, the arm is still: the elbow does not go on drifting home behind a resting hand.
+#[test]
+fn a_held_arm_does_not_move_its_elbow() {
+    let spec = RobotSpec::panda();
+    let mut q = spec.home_rad;
+    q[0] += 0.6;
+    q[2] -= 0.6;
+    let mut servo = Servo::new(&spec, &ServoConfig::default()).unwrap();
+    let mut state = JointState { position: q, ..JointState::default() };
+    servo.reset(Stamp(0), &state);
+    let mut command = JointCommand::default();
+    for tick in 1..2000 {
+        state.stamp = Stamp(tick * MS);
+        servo.tick(state.stamp, &state, &mut command);
+        state.position = command.position;
+    }
+    let moved = command.position.iter().zip(q).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(moved < 1e-3, "{moved} rad");
+}
+
+#[test]
+fn a_chunk_far_ahead_or_with_endless_rows_is_refused() {
+    let spec = RobotSpec::panda();
+    let mut servo = Servo::new(&spec, &ServoConfig::default()).unwrap();
+    servo.reset(Stamp(0), &JointState { position: spec.home_rad, ..JointState::default() });
+    let mut chunk = ActionChunk::from_rows(Stamp(0), &[Action([0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])]).unwrap();
+    chunk.start = Stamp(3_600_000 * MS);
+    assert!(matches!(servo.offer(Stamp(0), &chunk), Err(ChunkRejection::TooSlow { .. })));
+    chunk.start = Stamp(0);
+    chunk.period_ns = 3_600_000 * MS;
+    assert!(matches!(servo.offer(Stamp(0), &chunk), Err(ChunkRejection::TooSlow { .. })));
+    chunk.period_ns = T;
+    servo.offer(Stamp(0), &chunk).unwrap();
+}
