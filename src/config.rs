@@ -33,8 +33,8 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct CollectSection {
     /// Share of demonstrations that begin near the work, where a failed try would have ended, instead of at a random start. 0:
-    /// with 0.5 DDPM recovers more often, but RTI swings between recovering and going on at the drawer's bar (56 against 82 of 100),
-    /// since what the demonstrator does there depends on what it did before.
+    /// with some, DDPM recovers more often, but RTI swings between recovering and going on at the drawer's bar, since what the
+    /// demonstrator does there depends on what it did before.
     pub stray_share: f64,
 }
 

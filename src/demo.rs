@@ -132,19 +132,15 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     if !args.json {
         println!("{}", HEADER);
     }
-    for &task in &tasks {
-        for name in names {
-            bar.set_message(format!("{task} {}", name.label()));
-            let row = demo.row(task, name, args, &bar)?;
-            let text = if args.json { serde_json::to_string(&row)? } else { line(&row) };
-            bar.suspend(|| println!("{text}"));
-        }
-    }
+    let played = demo.play(&tasks, &names, args, &bar);
     bar.finish_and_clear();
     let Demo { robot, pilot, recorder, .. } = demo;
-    let cadence = robot.finish()?;
+    let finished = robot.finish();
     drop(pilot);
+    // The cause before its consequence: what a thread failed of, then what was missed for it.
     policy.join().map_err(|_| anyhow::anyhow!("the policy thread panicked"))??;
+    let cadence = finished?;
+    played?;
     eprintln!(
         "servo over the whole run: {} ticks, {} skipped, wake-up lateness p50 {:.0} us, p99 {:.0} us, max {:.0} us",
         cadence.ticks, cadence.skipped, cadence.lateness_us.p50, cadence.lateness_us.p99, cadence.lateness_us.max
@@ -156,6 +152,18 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
 }
 
 impl Demo<'_> {
+    fn play(&mut self, tasks: &[Task], names: &[Name], args: &Args, bar: &ProgressBar) -> Result<()> {
+        for &task in tasks {
+            for &name in names {
+                bar.set_message(format!("{task} {}", name.label()));
+                let row = self.row(task, name, args, bar)?;
+                let text = if args.json { serde_json::to_string(&row)? } else { line(&row) };
+                bar.suspend(|| println!("{text}"));
+            }
+        }
+        Ok(())
+    }
+
     fn row(&mut self, task: Task, name: Name, args: &Args, bar: &ProgressBar) -> Result<Row> {
         let mut rate = Rate::default();
         let (mut nfe, mut decode_us, mut seconds) = (Samples::default(), Samples::default(), 0.0);

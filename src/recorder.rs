@@ -18,6 +18,8 @@ pub struct Recorder {
     viewer: Viewer,
     #[cfg_attr(not(feature = "view"), expect(dead_code, reason = "events are told to the viewer alone"))]
     state: (ServoState, HoldReason),
+    #[cfg(feature = "view")]
+    chunks_rejected: u64,
     tcp: [f32; 3],
 }
 
@@ -38,7 +40,7 @@ impl Recorder {
     }
 
     fn new(viewer: Viewer) -> Self {
-        Self { viewer, state: (ServoState::Holding, HoldReason::None), tcp: [0.0; 3] }
+        Self { viewer, state: (ServoState::Holding, HoldReason::None), chunks_rejected: 0, tcp: [0.0; 3] }
     }
 
     pub fn begin(&mut self, name: &str, stamp: Stamp) -> Result<()> {
@@ -91,9 +93,10 @@ impl Recorder {
     }
 
     pub fn status(&mut self, status: &Status) -> Result<()> {
-        if status.chunks_rejected > 0 && status.seq.is_multiple_of(1000) {
-            self.viewer.event(status.stamp, Level::Debug, &format!("{} chunks refused so far", status.chunks_rejected))?;
+        if status.chunks_rejected > self.chunks_rejected {
+            self.viewer.event(status.stamp, Level::Warn, &format!("{} chunks refused so far", status.chunks_rejected))?;
         }
+        self.chunks_rejected = status.chunks_rejected;
         Ok(())
     }
 

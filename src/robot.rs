@@ -204,13 +204,13 @@ impl Plant {
         let mut poses = Vec::new();
         let mut grid = Grid::new(WallClock.now());
         while !self.stop.load(Ordering::Relaxed) {
-            if let Some(order) = self.newest_order() {
+            if let Ok(order) = self.orders.try_recv() {
+                if let Some(Episode { order, steps, .. }) = episode.take() {
+                    self.tell(PlantEvent::Ended { order, stamp: WallClock.now(), success: false, steps });
+                }
                 match order {
-                    PlantOrder::Begin(order) => {
-                        episode = self.begin(order, &mut world, &mut grid);
-                    }
+                    PlantOrder::Begin(order) => episode = self.begin(order, &mut world, &mut grid),
                     PlantOrder::Stop => {
-                        episode = None;
                         let _ = self.supervisor.request(ServoRequest::Stop);
                     }
                 }
@@ -245,10 +245,6 @@ impl Plant {
             }
         }
         Ok(())
-    }
-
-    fn newest_order(&self) -> Option<PlantOrder> {
-        self.orders.try_iter().last()
     }
 
     /// Builds the start state, and waits until the servo commands it.
