@@ -23,7 +23,7 @@ pub struct Args {
     /// Folder of the policy's checkpoint
     #[arg(long, default_value = models::SHIPPED)]
     policy: PathBuf,
-    /// Task; may be given more than once [default: all eight]
+    /// Task; may be given more than once [default: the eight of drawer, slider, bulb and LED]
     #[arg(long = "task", value_name = "TASK")]
     tasks: Vec<Task>,
     /// Decoder: ddpm, rti or cold-ddim; may be given more than once [default: all]
@@ -190,7 +190,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     );
     let checkpoint = models::load(&args.policy)?;
     models::set_threads(1);
-    let tasks = if args.tasks.is_empty() { Task::ALL.to_vec() } else { args.tasks.clone() };
+    let tasks = if args.tasks.is_empty() { Task::MECHANISM.to_vec() } else { args.tasks.clone() };
     let names = if args.decoders.is_empty() { Name::ALL.to_vec() } else { args.decoders.clone() };
     for &task in &tasks {
         checkpoint.task_index(task.name())?;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use reverie_control::{Arm, Servo, euler::isometry_from_euler};
-use reverie_schema::{ActionChunk, CONTROL_PERIOD_NS, JointCommand, N_ARM, Observation, RobotSpec, SCENE_OBS, Stamp};
-use reverie_sim::{STEPS_PER_CONTROL, StartState, Task, World};
+use reverie_schema::{Action, ActionChunk, CONTROL_PERIOD_NS, JointCommand, N_ARM, Observation, RobotSpec, Stamp, derive_seed};
+use reverie_sim::{Expert, Link, STEPS_PER_CONTROL, SceneId, SceneState, StartState, Task, World};
 
 use crate::config::Config;
 
@@ -11,68 +11,114 @@ use crate::config::Config;
 const START_TRIES: u64 = 50;
 /// Iterations of the inverse kinematics for a start pose.
 const START_IK_ITERATIONS: usize = 100;
-
-/// An episode's world in its start state.
-pub struct Start {
-    pub world: World,
-}
-
-impl Start {
-    /// The start of `task` and `seed`: the first draw whose pose the arm reaches and at which the robot touches nothing.
-    pub fn new(config: &Config, task: Task, seed: u64) -> Result<Self> {
-        let spec = RobotSpec::panda();
-        let arm = Arm::new(&spec);
-        for draw in 0..START_TRIES {
-            let start = StartState::sample(task, reverie_schema::derive_seed(seed, "start").wrapping_add(draw))?;
-            let Ok(q) = arm.solve_ik(&isometry_from_euler(&start.tcp_in_world), &spec.home_rad, START_IK_ITERATIONS) else {
-                continue;
-            };
-            let mut world = World::new(&config.sim, &spec, &start, &q)?;
-            if settles_free(&mut world, &q)? {
-                return Ok(Self { world: World::new(&config.sim, &spec, &start, &q)? });
-            }
-        }
-        anyhow::bail!("no start state within reach for {task} with seed {seed} in {START_TRIES} draws")
-    }
-}
-
-/// Whether one control step at rest leaves the robot out of contact.
-fn settles_free(world: &mut World, q: &[f64; N_ARM]) -> Result<bool> {
-    let hold = JointCommand { position: *q, ..JointCommand::default() };
-    for _ in 0..STEPS_PER_CONTROL {
-        world.step(&hold)?;
-    }
-    Ok(world.contacts().iter().all(|pair| pair.0 != reverie_sim::Link::Robot))
-}
+/// Control steps that a demonstrator has.
+pub const EXPERT_STEPS: u32 = 240;
 
 /// A world with its servo, stepped by control steps.
 pub struct Rig {
     pub world: World,
+    scene: SceneId,
     task: Task,
     servo: Servo,
     command: JointCommand,
-    start_obs: [f32; SCENE_OBS],
+    start: SceneState,
+    /// Control steps since the rig was made.
     steps: u32,
+    /// Control steps before the present task began.
+    steps_before: u32,
 }
 
 impl Rig {
-    /// The start of `task` and `seed`, ready for the first observation.
+    /// The start of `task` and `seed`, ready for the first observation: the first draw whose pose the arm reaches and at which the
+    /// robot touches nothing; for a task that begins with a block in the hand, after it was lifted.
     pub fn new(config: &Config, task: Task, seed: u64) -> Result<Self> {
-        let Start { world } = Start::new(config, task, seed)?;
-        let mut servo = Servo::new(&RobotSpec::panda(), &config.servo).context("servo")?;
-        servo.reset(world.stamp(), &world.joint_state());
-        let start_obs = world.scene_obs();
-        Ok(Self { world, task, servo, command: JointCommand::default(), start_obs, steps: 0 })
+        let scene = config.sim.scene;
+        for draw in 0..START_TRIES {
+            let start_seed = derive_seed(seed, "start").wrapping_add(draw);
+            let start = StartState::sample(scene, task, start_seed)?;
+            let Some(mut rig) = Self::from_start(config, &start, task)? else { continue };
+            if rig.touches_when_at_rest()? {
+                continue;
+            }
+            let Some(before) = StartState::before(task, start_seed) else { return Ok(rig) };
+            rig.begin(before);
+            if rig.demonstrate(start_seed, |_, _| Ok(()))? {
+                rig.begin(task);
+                if task.is_possible_from(scene, &rig.start) {
+                    return Ok(rig);
+                }
+            }
+        }
+        anyhow::bail!("no valid start for {task} in scene {scene} with seed {seed} in {START_TRIES} draws")
     }
 
-    /// Control steps taken.
-    pub fn steps(&self) -> u32 {
-        self.steps
+    /// A given start, ready for the first observation. `None` if the arm does not reach it.
+    pub fn from_start(config: &Config, start: &StartState, task: Task) -> Result<Option<Self>> {
+        let spec = RobotSpec::panda();
+        let Ok(q) = Arm::new(&spec).solve_ik(&isometry_from_euler(&start.tcp_in_world), &spec.home_rad, START_IK_ITERATIONS)
+        else {
+            return Ok(None);
+        };
+        let world = World::new(&config.sim, &spec, start, &q)?;
+        let mut servo = Servo::new(&spec, &config.servo).context("servo")?;
+        servo.reset(world.stamp(), &world.joint_state());
+        let state = world.scene_state();
+        Ok(Some(Self {
+            world,
+            scene: config.sim.scene,
+            task,
+            servo,
+            command: JointCommand::default(),
+            start: state,
+            steps: 0,
+            steps_before: 0,
+        }))
+    }
+
+    /// Whether one control step at rest brings the robot into contact; the world is then as it was.
+    fn touches_when_at_rest(&mut self) -> Result<bool> {
+        let before = self.world.snapshot();
+        let position: [f64; N_ARM] = self.world.joint_state().position;
+        let hold = JointCommand { position, ..JointCommand::default() };
+        for _ in 0..STEPS_PER_CONTROL {
+            self.world.step(&hold)?;
+        }
+        let touches = self.world.contacts().iter().any(|pair| pair.0 == Link::Robot);
+        self.world.restore(&before);
+        Ok(touches)
+    }
+
+    /// Makes `task` the present one and this state the one that its oracle compares with.
+    pub fn begin(&mut self, task: Task) {
+        self.task = task;
+        self.start = self.world.scene_state();
+        self.steps_before = self.steps;
+    }
+
+    /// The scripted demonstrator does the present task; `see` is shown each observation with the action that follows. Whether the
+    /// oracle was satisfied in time.
+    pub fn demonstrate(&mut self, seed: u64, mut see: impl FnMut(&Observation, Action) -> Result<()>) -> Result<bool> {
+        let mut expert = Expert::new(self.task, self.scene, seed);
+        while self.task_steps() < EXPERT_STEPS {
+            let observation = self.observe();
+            let action = expert.act(&observation);
+            see(&observation, action)?;
+            self.act(action)?;
+            if self.solved() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Control steps of the present task.
+    pub fn task_steps(&self) -> u32 {
+        self.steps - self.steps_before
     }
 
     /// Whether the oracle is satisfied.
     pub fn solved(&self) -> bool {
-        self.task.solved(&self.start_obs, &self.world.scene_obs())
+        self.task.solved(&self.start, &self.world.scene_state())
     }
 
     /// When the present control step began.
@@ -104,23 +150,12 @@ impl Rig {
         self.steps += 1;
         Ok(())
     }
-}
 
-/// What demonstrating needs.
-#[cfg(feature = "learn")]
-impl Rig {
-    /// Makes the present state the one that the oracle compares with. False if the task can't be done from here.
-    pub fn begin_here(&mut self) -> bool {
-        let here = self.world.scene_obs();
-        let possible = !self.task.solved(&self.start_obs, &here) && self.task.is_possible_from(&here);
-        self.start_obs = here;
-        possible
-    }
-
-    /// Hands the servo a plan of one row that begins now.
-    pub fn offer_action(&mut self, seq: u64, action: reverie_schema::Action) -> Result<()> {
+    /// One control step under a plan of one row.
+    pub fn act(&mut self, action: Action) -> Result<()> {
         let mut chunk = ActionChunk::from_rows(self.step_start(), &[action])?;
-        chunk.seq = seq;
-        self.offer(&chunk)
+        chunk.seq = u64::from(self.steps) + 1;
+        self.offer(&chunk)?;
+        self.step()
     }
 }

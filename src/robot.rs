@@ -21,7 +21,7 @@ use reverie_schema::{
     Clock, GripperCommand, HoldReason, JointCommand, Observation, RobotSpec, ServoState, Stamp, Status,
     scene::{Pose, Scene},
 };
-use reverie_sim::{STEPS_PER_CONTROL, STEPS_PER_SECOND, StartState, Task, World};
+use reverie_sim::{STEPS_PER_CONTROL, STEPS_PER_SECOND, SceneState, StartState, Task, World};
 
 use crate::{clock::WallClock, config::Config, realtime, rig::Start};
 
@@ -192,7 +192,7 @@ struct Plant {
 
 struct Episode {
     order: EpisodeOrder,
-    start_obs: [f32; reverie_schema::SCENE_OBS],
+    start: SceneState,
     steps: u32,
     /// The fingers stay open, as the start state has them, until the first chunk plays.
     began: bool,
@@ -232,7 +232,7 @@ impl Plant {
             if world.steps().is_multiple_of(STEPS_PER_CONTROL) {
                 let ended = episode.as_mut().and_then(|episode| {
                     episode.steps += 1;
-                    let success = episode.order.task.solved(&episode.start_obs, &world.scene_obs());
+                    let success = episode.order.task.solved(&episode.start, &world.scene_state());
                     (success || episode.steps >= episode.order.max_steps).then_some((success, episode.steps))
                 });
                 self.observe(&mut world, now, &mut poses);
@@ -273,9 +273,9 @@ impl Plant {
             if status.hold_reason == HoldReason::AwaitingFirstChunk && at_start {
                 let stamp = now;
                 self.tell(PlantEvent::Started { order: order.clone(), stamp });
-                let start_obs = world.scene_obs();
+                let start = world.scene_state();
                 self.observe(world, now, &mut Vec::new());
-                return Some(Episode { order, start_obs, steps: 0, began: false });
+                return Some(Episode { order, start, steps: 0, began: false });
             }
         }
         self.tell(PlantEvent::Refused { order, reason: "the servo did not take up the start pose within a second".into() });

@@ -50,8 +50,14 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
     let train = config.train.clone();
     let mut episodes = dataset::read(&args.data)?;
     episodes.retain(|episode| episode.success);
-    let tasks: Vec<String> =
-        Task::ALL.iter().map(|task| task.name().to_owned()).filter(|name| episodes.iter().any(|e| e.task == *name)).collect();
+    // The order of the one-hot encoding; the shipped checkpoints begin with the mechanisms.
+    let others = Task::ALL.into_iter().filter(|task| !Task::MECHANISM.contains(task));
+    let tasks: Vec<String> = Task::MECHANISM
+        .into_iter()
+        .chain(others)
+        .map(|task| task.name().to_owned())
+        .filter(|name| episodes.iter().any(|e| e.task == *name))
+        .collect();
     let data = TrainingData::from_episodes(&episodes, &tasks, &train)?;
     eprintln!("{} episodes of {} tasks, {} windows", episodes.len(), tasks.len(), data.len());
     let provenance = Provenance {

@@ -1,11 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-use crate::SimError;
+use crate::{SimError, geometry::SceneId};
 
 /// Physics settings. The defaults are those under which grasps hold in `tests/grasp.rs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorldConfig {
+    /// Which of CALVIN's scenes, A to D. D: CALVIN evaluates in it.
+    pub scene: SceneId,
     /// Solver sub-steps of one 1/240 s step. Four hold a squeezed 1 kg block with 0.3 mm slip; two are a third faster with
     /// 1.2 mm.
     pub solver_iterations: usize,
@@ -28,6 +30,7 @@ pub struct WorldConfig {
 impl Default for WorldConfig {
     fn default() -> Self {
         Self {
+            scene: SceneId::D,
             solver_iterations: 4,
             contact_frequency_hz: 240.0,
             arm_stiffness: 4000.0,

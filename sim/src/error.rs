@@ -12,6 +12,12 @@ pub enum SimError {
         /// The names there are.
         known: String,
     },
+    /// A scene that is not known.
+    #[error("unknown scene '{name}'; known are A, B, C and D")]
+    UnknownScene {
+        /// What was asked for.
+        name: String,
+    },
     /// A start state outside of the mechanism's range.
     #[error("start state: {quantity} is {value}, must be within [{lower}, {upper}]")]
     StartOutOfRange {

@@ -1,5 +1,5 @@
-//! CALVIN's scene D in rapier3d: a Franka Panda at a table with a drawer, a sliding door, a switch with a bulb, a button with an
-//! LED, and three blocks.
+//! CALVIN's four scenes in rapier3d: a Franka Panda at a table with a drawer, a sliding door, a switch with a bulb, a button with an
+//! LED, and three blocks; its 34 tasks with oracles and scripted experts, and its long-horizon benchmark.
 //!
 //! The world takes joint commands (what the servo in `reverie-control` gives) at 240 Hz and returns CALVIN's observations.
 //! Lengths are metres, angles radians, the world frame has its origin under the table's centre, z up.
@@ -17,7 +17,9 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod annotate;
 mod arm;
+mod benchmark;
 #[cfg(test)]
 mod closed_form;
 mod config;
@@ -25,16 +27,22 @@ mod convert;
 mod error;
 mod expert;
 pub mod geometry;
+mod link_set;
 mod mechanism;
 mod part;
+mod phrases;
 mod start;
 mod task;
 mod world;
 
+pub use annotate::{Annotator, Segment, WINDOW};
+pub use benchmark::{BlockPlace, CHAIN_LENGTH, Chain, ChainReport, InitialPlacement, Side, SymbolicState, chains};
 pub use config::WorldConfig;
 pub use error::SimError;
 pub use expert::Expert;
+pub use geometry::SceneId;
+pub use link_set::LinkSet;
 pub use part::Link;
 pub use start::StartState;
-pub use task::Task;
+pub use task::{Lamp, Rule, SceneState, Slide, Task, TaskSet};
 pub use world::{STEPS_PER_CONTROL, STEPS_PER_SECOND, World, WorldSnapshot};

@@ -52,6 +52,7 @@ struct Slide {
 impl Mechanisms {
     /// Each is a multibody of its own, so that touching one does not wake the others' equations.
     pub fn build(world: &mut PhysicsWorld, config: &WorldConfig, start: &Positions) -> (Self, Vec<BuiltBody>) {
+        let layout = config.scene.layout();
         let mut bodies = Vec::new();
         let mut add = |slide: Slide, position: f32| {
             let (handle, body) = slide.build(world, config, position);
@@ -62,11 +63,11 @@ impl Mechanisms {
             Slide {
                 name: "table/door",
                 link: Link::Door,
-                parts: geometry::door(),
-                origin: geometry::DOOR_ORIGIN_M,
+                parts: layout.door(),
+                origin: layout.door_origin(),
                 lean: LEAN_RAD,
                 along: [-1.0, 0.0, 0.0],
-                range: geometry::SLIDER_RANGE_M,
+                range: layout.slider_range_m,
                 mass: geometry::DOOR_MASS_KG,
                 sprung: false,
             },
@@ -76,8 +77,8 @@ impl Mechanisms {
             Slide {
                 name: "table/drawer",
                 link: Link::Drawer,
-                parts: geometry::drawer(),
-                origin: geometry::DRAWER_ORIGIN_M,
+                parts: layout.drawer(),
+                origin: layout.drawer_origin(),
                 lean: 0.0,
                 along: [0.0, -1.0, 0.0],
                 range: geometry::DRAWER_RANGE_M,
@@ -91,7 +92,7 @@ impl Mechanisms {
                 name: "table/button",
                 link: Link::Button,
                 parts: geometry::button(),
-                origin: geometry::BUTTON_ORIGIN_M,
+                origin: layout.button_origin(),
                 lean: 0.0,
                 along: [0.0, 0.0, -1.0],
                 range: geometry::BUTTON_RANGE_M,
@@ -105,7 +106,7 @@ impl Mechanisms {
                 name: "table/switch",
                 link: Link::Switch,
                 parts: geometry::switch(),
-                origin: geometry::SWITCH_ORIGIN_M,
+                origin: layout.switch_origin(),
                 lean: LEAN_RAD,
                 along: geometry::UP_THE_FRONT,
                 range: geometry::SWITCH_RANGE_M,

@@ -1,8 +1,10 @@
 //! Start states of episodes.
 //!
 //! Blocks as CALVIN resets them (a random surface each, rejected until nothing touches), mechanisms and TCP as DiWA samples
-//! its dream starts. Deviations: the TCP stays clear of the lever, and a block that would touch anything
-//! but its surface is drawn again. Whether the arm reaches the pose is for the caller to see.
+//! its dream starts; the block that a task is about lies where the task wants it. Deviations: the TCP stays clear of handle and lever, a
+//! block that would touch anything but its surface is drawn again, and a block that is to be taken lies so that the hand fits around it:
+//! away from the other blocks, and from the cabinet unless the hand can be turned along it. Whether the arm reaches the pose is for the
+//! caller to see.
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -10,8 +12,9 @@ use rand_distr::{Distribution, Normal};
 use reverie_schema::derive_seed;
 
 use crate::{
-    SimError, Task,
-    geometry::{BLOCK_HALF_SIZE_M, DRAWER_RANGE_M, SLIDER_RANGE_M, SWITCH_RANGE_M},
+    Lamp, Link, Rule, SimError, Slide, Task,
+    benchmark::InitialPlacement,
+    geometry::{DRAWER_RANGE_M, Layout, SWITCH_RANGE_M, SceneId, Surface},
 };
 
 /// Where everything is when an episode begins.
@@ -35,6 +38,10 @@ pub struct StartState {
 const MAX_TRIES: usize = 500;
 /// Rest height of a block's centre.
 const BLOCK_Z_M: f32 = 0.46;
+/// Room that the fingers need between the block that they take and any other.
+const FINGER_ROOM_M: f32 = 0.03;
+/// Furthest right that the hand reaches a block straight down and can still turn it.
+const REACH_X_M: f32 = 0.32;
 
 impl StartState {
     /// Everything closed and dark, blocks on the table, the TCP where CALVIN's neutral pose has it.
@@ -49,63 +56,95 @@ impl StartState {
         }
     }
 
-    /// A random start from which `task` can be done. The same `task` and `seed` give the same start.
+    /// CALVIN's physical reset for a chain's symbolic state, the TCP where its neutral pose has it.
+    pub fn from_placement(placement: &InitialPlacement) -> Self {
+        let InitialPlacement { slider_m, drawer_m, bulb, led, blocks } = *placement;
+        Self { slider_m, drawer_m, bulb, led, blocks, ..Self::neutral() }
+    }
+
+    /// A random start in `scene` from which `task` can be done. The same arguments give the same start.
+    ///
+    /// Tasks that begin with a block in the hand start one task earlier: see [`StartState::before`].
     ///
     /// # Errors
     /// [`SimError::NoStart`] if no draw was free of contact.
-    pub fn sample(task: Task, seed: u64) -> Result<Self, SimError> {
+    pub fn sample(scene: SceneId, task: Task, seed: u64) -> Result<Self, SimError> {
         let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, task.name()));
-        (0..MAX_TRIES).map(|_| Self::draw(task, &mut rng)).find(Self::is_free).ok_or(SimError::NoStart {
-            task: task.name(),
-            seed,
-            tries: MAX_TRIES,
-        })
+        let layout = scene.layout();
+        let taken = taken_block(task, seed);
+        (0..MAX_TRIES)
+            .map(|_| Self::draw(layout, task.rule(), taken, &mut rng))
+            .find(|start| start.is_free(layout) && taken.is_none_or(|block| start.is_graspable(layout, block)))
+            .ok_or(SimError::NoStart { task: task.name(), seed, tries: MAX_TRIES })
     }
 
-    fn draw(task: Task, rng: &mut ChaCha8Rng) -> Self {
-        let slider_m = match task {
-            Task::MoveSliderLeft => *[0.0, 0.02].choose(rng).expect("not empty"),
-            Task::MoveSliderRight => *[0.25, 0.26, 0.28].choose(rng).expect("not empty"),
-            _ => rng.random_range(0.0..SLIDER_RANGE_M),
+    /// The task that is done unrecorded before `task` begins, in the start of `seed`: a block can be put down only by a hand that
+    /// has lifted it.
+    pub fn before(task: Task, seed: u64) -> Option<Task> {
+        let lifts = [Task::LiftRedBlockTable, Task::LiftBlueBlockTable, Task::LiftPinkBlockTable];
+        let in_hand = matches!(task.rule(), Rule::Place { .. } | Rule::Stack);
+        taken_block(task, seed).filter(|_| in_hand).map(|block| lifts[block])
+    }
+
+    fn draw(layout: &Layout, rule: Rule, taken: Option<usize>, rng: &mut ChaCha8Rng) -> Self {
+        let range = layout.slider_range_m;
+        let slider_m = match rule {
+            Rule::Move { slide: Slide::Door, by_m } if by_m > 0.0 => *[0.0, 0.02].choose(rng).expect("not empty"),
+            Rule::Move { slide: Slide::Door, .. } => *[range - 0.03, range - 0.02, range].choose(rng).expect("not empty"),
+            Rule::Lift { surface: Link::Plank, .. } | Rule::Place { surface: Link::Plank } => {
+                *[0.0, range].choose(rng).expect("not empty")
+            }
+            _ => rng.random_range(0.0..range),
         };
-        let drawer_m = match task {
-            Task::OpenDrawer => 0.0,
-            Task::CloseDrawer => rng.random_range(0.19..DRAWER_RANGE_M),
+        let drawer_m = match rule {
+            Rule::Move { slide: Slide::Drawer, by_m } if by_m > 0.0 => 0.0,
+            Rule::Move { slide: Slide::Drawer, .. }
+            | Rule::Lift { surface: Link::Drawer, .. }
+            | Rule::Place { surface: Link::Drawer }
+            | Rule::PushInto { .. } => rng.random_range(0.19..DRAWER_RANGE_M),
             _ => *[0.0, 0.19, 0.22].choose(rng).expect("not empty"),
         };
-        let bulb = match task {
-            Task::TurnOnLightbulb => false,
-            Task::TurnOffLightbulb => true,
+        let mut lamp = |lamp: Lamp| match rule {
+            Rule::Switch { lamp: which, on } if which == lamp => !on,
             _ => rng.random(),
         };
-        let led = match task {
-            Task::TurnOnLed => false,
-            Task::TurnOffLed => true,
-            _ => rng.random(),
-        };
-        let mut blocks: [[f32; 4]; 3] = std::array::from_fn(|_| block_on_a_surface(rng));
-        if drawer_m > 0.1 {
+        let (bulb, led) = (lamp(Lamp::Bulb), lamp(Lamp::Led));
+        let mut blocks: [[f32; 4]; 3] = std::array::from_fn(|_| block_on_a_surface(layout, rng));
+        let about = place_blocks(layout, rule, taken, slider_m, &mut blocks, rng);
+        if drawer_m > 0.1 && !matches!(rule, Rule::PushInto { .. }) {
             // As DiWA: an open drawer has a block in it.
-            let inside: usize = rng.random_range(0..3);
-            let yaw = rng.random_range(-std::f32::consts::PI..std::f32::consts::PI);
-            blocks[inside] = [rng.random_range(0.15..0.25), rng.random_range(-0.30..-0.25), 0.361, yaw];
+            let inside = match rule {
+                Rule::Lift { block, surface: Link::Drawer, .. } => Some(block),
+                _ => (0..3_usize).filter(|block| !about.contains(block)).collect::<Vec<_>>().choose(rng).copied(),
+            };
+            if let Some(inside) = inside {
+                let yaw = rng.random_range(-std::f32::consts::PI..std::f32::consts::PI);
+                let x = layout.drawer_x_m - 0.03 + rng.random_range(0.0..0.10);
+                blocks[inside] = [x, rng.random_range(-0.30..-0.25), 0.36, yaw];
+            }
         }
-        Self { tcp_in_world: tcp(rng), slider_m, drawer_m, bulb, led, blocks }
+        let mut tcp_in_world = tcp(rng);
+        if rule == Rule::Unstack {
+            // Above a stack.
+            tcp_in_world[2] += 0.05;
+        }
+        Self { tcp_in_world, slider_m, drawer_m, bulb, led, blocks }
     }
 
     /// Whether the blocks keep clear of each other and of the leaning door in front of the shelf.
-    fn is_free(&self) -> bool {
-        let reach = |index: usize| BLOCK_HALF_SIZE_M[index][0].hypot(BLOCK_HALF_SIZE_M[index][1]);
-        for (i, (&[x, y, z, yaw], half)) in self.blocks.iter().zip(BLOCK_HALF_SIZE_M).enumerate() {
+    fn is_free(&self, layout: &Layout) -> bool {
+        let half = layout.block_half_size_m;
+        let reach = |index: usize| half[index][0].hypot(half[index][1]);
+        for (i, &[x, y, z, yaw]) in self.blocks.iter().enumerate() {
             let on_shelf = y > 0.0 && z > 0.4;
             // The door's face at the block's top is at y = 0.045; its reach towards the door must stay behind.
-            let towards_door = half[0] * yaw.sin().abs() + half[1] * yaw.cos().abs();
+            let towards_door = half[i][0] * yaw.sin().abs() + half[i][1] * yaw.cos().abs();
             if on_shelf && (y - towards_door < 0.052 || y + towards_door > 0.155) {
                 return false;
             }
             for j in 0..i {
                 let [other_x, other_y, other_z, _] = self.blocks[j];
-                if (z - other_z).abs() < 0.045 && (x - other_x).hypot(y - other_y) < reach(i) + reach(j) {
+                if (z - other_z).abs() < 0.038 && (x - other_x).hypot(y - other_y) < reach(i) + reach(j) {
                     return false;
                 }
             }
@@ -113,14 +152,29 @@ impl StartState {
         true
     }
 
+    /// Whether the hand fits around a block.
+    fn is_graspable(&self, layout: &Layout, taken: usize) -> bool {
+        let half = layout.block_half_size_m;
+        let reach = |index: usize| half[index][0].hypot(half[index][1]);
+        let [x, y, z, yaw] = self.blocks[taken];
+        let crowded = (0..3).filter(|&other| other != taken).any(|other| {
+            let [other_x, other_y, other_z, _] = self.blocks[other];
+            (z - other_z).abs() < 0.045 && (x - other_x).hypot(y - other_y) < reach(taken) + reach(other) + FINGER_ROOM_M
+        });
+        // A short block can be taken across either side.
+        let along_cabinet = if half[taken][0] < 0.03 { yaw.sin().abs().max(yaw.cos().abs()) } else { yaw.sin().abs() };
+        let hand = 0.104 * (1.0 - along_cabinet * along_cabinet).sqrt() + 0.034 * along_cabinet;
+        !crowded && (y > 0.0 || z < 0.4 || y + hand < 0.025)
+    }
+
     /// Travel of the switch that goes with the bulb.
     pub(crate) const fn switch_m(&self) -> f32 {
         if self.bulb { SWITCH_RANGE_M } else { 0.0 }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), SimError> {
+    pub(crate) fn validate(&self, layout: &Layout) -> Result<(), SimError> {
         for (quantity, value, upper) in
-            [("sliding door (m)", self.slider_m, SLIDER_RANGE_M), ("drawer (m)", self.drawer_m, DRAWER_RANGE_M)]
+            [("sliding door (m)", self.slider_m, layout.slider_range_m), ("drawer (m)", self.drawer_m, DRAWER_RANGE_M)]
         {
             if !(0.0..=upper).contains(&value) {
                 return Err(SimError::StartOutOfRange { quantity, value: value.into(), lower: 0.0, upper: upper.into() });
@@ -140,13 +194,97 @@ impl StartState {
     }
 }
 
-fn block_on_a_surface(rng: &mut ChaCha8Rng) -> [f32; 4] {
-    let (x, y) = match rng.random_range(0..3) {
-        0 => (rng.random_range(0.0..0.35), rng.random_range(-0.15..-0.03)),
-        1 => (rng.random_range(-0.32..-0.16), rng.random_range(0.05..0.12)),
-        _ => (rng.random_range(-0.05..0.13), rng.random_range(0.05..0.12)),
+/// CALVIN's reset of a block.
+fn block_on_a_surface(layout: &Layout, rng: &mut ChaCha8Rng) -> [f32; 4] {
+    let surface = match rng.random_range(0..3) {
+        0 => &layout.table,
+        1 => &layout.shelf_left,
+        _ => &layout.shelf_right,
     };
+    on(surface, rng)
+}
+
+fn on(&[[x0, y0], [x1, y1]]: &Surface, rng: &mut ChaCha8Rng) -> [f32; 4] {
+    let (x, y) = (rng.random_range(x0..x1), rng.random_range(y0..y1));
     [x, y, BLOCK_Z_M, rng.random_range(-std::f32::consts::PI..std::f32::consts::PI)]
+}
+
+/// The block that a task takes.
+fn taken_block(task: Task, seed: u64) -> Option<usize> {
+    match task.rule() {
+        Rule::Lift { block, .. } | Rule::Rotate { block, .. } | Rule::Push { block, .. } => Some(block),
+        Rule::Place { .. } | Rule::Stack => Some((derive_seed(seed, "taken") % 3) as usize),
+        Rule::Unstack | Rule::PushInto { .. } | Rule::Move { .. } | Rule::Switch { .. } => None,
+    }
+}
+
+/// Puts the blocks that the task is about where it wants them; returns which these are.
+fn place_blocks(
+    layout: &Layout,
+    rule: Rule,
+    taken: Option<usize>,
+    slider_m: f32,
+    blocks: &mut [[f32; 4]; 3],
+    rng: &mut ChaCha8Rng,
+) -> Vec<usize> {
+    let [[x0, y0], [x1, y1]] = layout.table;
+    let reachable = [[x0, y0], [x1.min(REACH_X_M), y1]];
+    match rule {
+        Rule::Rotate { block, .. } | Rule::Lift { block, surface: Link::Table, .. } => {
+            blocks[block] = on(&reachable, rng);
+            vec![block]
+        }
+        Rule::Push { block, by_m } => {
+            // Room for the way and for the fingers behind it.
+            let (from, to) = if by_m > 0.0 { (x0, x1.min(0.42) - 0.16) } else { (x0.max(-0.2) + 0.13, x1 - 0.08) };
+            blocks[block] = on(&[[from, y0], [to, y1]], rng);
+            vec![block]
+        }
+        Rule::Lift { block, surface: Link::Plank, .. } => {
+            // As in the long-horizon benchmark: across the open half, its long side towards the back.
+            let surface = if slider_m > 0.5 * layout.slider_range_m { layout.shelf_right } else { layout.shelf_left };
+            let [[left, _], [right, _]] = surface;
+            let x = 0.5 * (left + right) + rng.random_range(-0.02..0.02);
+            let yaw = std::f32::consts::FRAC_PI_2 + rng.random_range(-1.0..1.0) * std::f32::consts::FRAC_PI_8;
+            blocks[block] = [x, rng.random_range(0.088..0.096), BLOCK_Z_M, yaw];
+            vec![block]
+        }
+        Rule::Lift { block, .. } => vec![block],
+        Rule::Unstack => {
+            let order: Vec<usize> = rand::seq::index::sample(rng, 3, 2).into_vec();
+            let mut below = on(&reachable, rng);
+            below[1] = below[1].min(-0.09);
+            blocks[order[0]] = below;
+            let [x, y, z, yaw] = below;
+            // Put there by hand: not quite in the middle, not quite aligned.
+            let mut off = || rng.random_range(-0.006..0.006);
+            let (dx, dy) = (off(), off());
+            blocks[order[1]] = [x + dx, y + dy, z + 0.04, yaw + rng.random_range(-0.3..0.3)];
+            order
+        }
+        Rule::Place { .. } | Rule::Stack => {
+            // One is lifted from the table first, another is to be stacked on.
+            for (i, block) in blocks.iter_mut().enumerate() {
+                if rule == Rule::Stack || Some(i) == taken {
+                    *block = on(&reachable, rng);
+                    block[1] = block[1].min(-0.05);
+                }
+            }
+            vec![0, 1, 2]
+        }
+        Rule::PushInto { .. } => {
+            let block = rng.random_range(0..3);
+            let x = layout.drawer_x_m + rng.random_range(-0.11..0.11);
+            let yaw = rng.random_range(-std::f32::consts::PI..std::f32::consts::PI);
+            blocks[block] = [x, rng.random_range(-0.14..-0.08), BLOCK_Z_M, yaw];
+            // The others in the cabinet, as the benchmark's conditions have it.
+            for (other, surface) in (0..3).filter(|&other| other != block).zip([layout.shelf_left, layout.shelf_right]) {
+                blocks[other] = on(&surface, rng);
+            }
+            vec![0, 1, 2]
+        }
+        Rule::Move { .. } | Rule::Switch { .. } => Vec::new(),
+    }
 }
 
 /// DiWA's recipe, world frame.

@@ -5,10 +5,10 @@ use reverie_schema::{
 };
 
 use crate::{
-    SimError, StartState, WorldConfig,
+    LinkSet, SceneState, SimError, StartState, WorldConfig,
     arm::{Arm, BuiltBody},
     convert,
-    geometry::{self, BLOCK_MASS_KG, BUTTON_PRESSED_M, SWITCH_ON_M},
+    geometry::{self, BLOCK_MASS_KG, BUTTON_PRESSED_M, Layout, SWITCH_ON_M},
     mechanism::{Mechanisms, Positions},
     part::{Link, Part},
 };
@@ -29,6 +29,7 @@ pub struct World {
     blocks: [RigidBodyHandle; 3],
     bodies: Vec<(Drawn, scene::Body)>,
     logic: Logic,
+    layout: &'static Layout,
 }
 
 /// Where a drawn body gets its pose from.
@@ -65,13 +66,13 @@ pub struct WorldSnapshot {
 }
 
 impl World {
-    /// Builds scene D in the start state `start`, the arm at the joint angles `q` (radians) with open fingers.
+    /// Builds the scene of the configuration in the start state `start`, the arm at the joint angles `q` (radians) with open fingers.
     ///
     /// # Errors
     /// [`SimError::Config`], [`SimError::StartOutOfRange`].
     pub fn new(config: &WorldConfig, spec: &RobotSpec, start: &StartState, q: &[f64; N_ARM]) -> Result<Self, SimError> {
         config.validate()?;
-        start.validate()?;
+        start.validate(config.scene.layout())?;
         for (joint, (&value, limits)) in q.iter().zip(&spec.joints).enumerate() {
             if !value.is_finite() {
                 return Err(SimError::CommandNotFinite { joint, value });
@@ -81,17 +82,18 @@ impl World {
                 return Err(SimError::StartOutOfRange { quantity: "joint angle (rad)", value, lower, upper });
             }
         }
+        let layout = config.scene.layout();
         let mut physics = PhysicsWorld::new();
         physics.gravity = Vector::new(0.0, 0.0, -9.81);
         set_solver(&mut physics.integration_parameters, config);
 
-        let mut built = vec![fixture(&mut physics, "table/body", Link::Table, geometry::table())];
-        built.push(fixture(&mut physics, "table/plank", Link::Plank, geometry::plank()));
+        let mut built = vec![fixture(&mut physics, "table/body", Link::Table, layout.table())];
+        built.push(fixture(&mut physics, "table/plank", Link::Plank, layout.plank()));
         let positions = Positions { door: start.slider_m, drawer: start.drawer_m, button: 0.0, switch: start.switch_m() };
         let (mechanisms, more) = Mechanisms::build(&mut physics, config, &positions);
         built.extend(more);
         let blocks = std::array::from_fn(|index| {
-            let body = block(&mut physics, index, start);
+            let body = block(&mut physics, layout, index, start);
             let handle = body.handle;
             built.push(body);
             handle
@@ -113,7 +115,13 @@ impl World {
             .collect();
         let logic =
             Logic { steps: 0, observations: 0, led: start.led, bulb: start.bulb, pressed: false, gripper: GripperCommand::Open };
-        Ok(Self { physics, arm, mechanisms, blocks, bodies, logic })
+        let mut world = Self { physics, arm, mechanisms, blocks, bodies, logic, layout };
+        // One step before time begins, as CALVIN takes one after a reset: contacts are there from the first observation on.
+        let hold = JointCommand { position: *q, ..JointCommand::default() };
+        let dt = world.physics.integration_parameters.dt;
+        world.arm.drive(&mut world.physics, &hold, dt);
+        world.physics.step();
+        Ok(world)
     }
 
     /// One physics step of 1/240 s under `command`. After every eighth, lights follow their switches (CALVIN evaluates them once a
@@ -166,7 +174,7 @@ impl World {
         Observation { seq, stamp: self.stamp(), robot, scene: self.scene_obs() }
     }
 
-    /// CALVIN's `scene_obs`, which the task oracles read.
+    /// CALVIN's `scene_obs`.
     pub fn scene_obs(&self) -> [f32; SCENE_OBS] {
         let positions = self.mechanisms.positions(&self.physics);
         let mut scene = [0.0; SCENE_OBS];
@@ -243,6 +251,30 @@ impl World {
         self.blocks.get(index).map_or(0.0, |&block| self.physics.bodies[block].linvel().length())
     }
 
+    /// What the task oracles read.
+    pub fn scene_state(&self) -> SceneState {
+        let mut state = SceneState {
+            scene: self.scene_obs(),
+            block_contacts: [LinkSet::EMPTY; 3],
+            robot_contacts: LinkSet::EMPTY,
+            block_velocity: self.blocks.map(|block| {
+                let body = &self.physics.bodies[block];
+                let ([vx, vy, vz], [wx, wy, wz]) = (body.linvel().to_array(), body.angvel().to_array());
+                [vx, vy, vz, wx, wy, wz]
+            }),
+        };
+        for (a, b) in self.contacts() {
+            for (link, other) in [(a, b), (b, a)] {
+                match link {
+                    Link::Robot => state.robot_contacts.insert(other),
+                    Link::Block(index) => state.block_contacts[index].insert(other),
+                    _ => {}
+                }
+            }
+        }
+        state
+    }
+
     /// All bodies and their shapes, for drawing. Lights that are off hide inside the table.
     pub fn scene(&self) -> Scene {
         Scene { bodies: self.bodies.iter().map(|(_, body)| body.clone()).collect() }
@@ -257,8 +289,8 @@ impl World {
         out.clear();
         out.extend(self.bodies.iter().map(|(drawn, _)| match *drawn {
             Drawn::Body(handle) => convert::scene_pose(self.physics.bodies[handle].position()),
-            Drawn::BulbLight => light(self.logic.bulb, geometry::BULB_M),
-            Drawn::LedLight => light(self.logic.led, geometry::LED_M),
+            Drawn::BulbLight => light(self.logic.bulb, self.layout.bulb_m),
+            Drawn::LedLight => light(self.logic.led, self.layout.led_m),
         }));
     }
 
@@ -327,9 +359,9 @@ fn fixture(physics: &mut PhysicsWorld, name: &str, link: Link, parts: Vec<Part>)
     BuiltBody { name: name.into(), handle, parts }
 }
 
-fn block(physics: &mut PhysicsWorld, index: usize, start: &StartState) -> BuiltBody {
+fn block(physics: &mut PhysicsWorld, layout: &Layout, index: usize, start: &StartState) -> BuiltBody {
     let [x, y, z, yaw] = start.blocks[index];
-    let half = geometry::BLOCK_HALF_SIZE_M[index];
+    let half = layout.block_half_size_m[index];
     let (a, b, c) = (half[0] * half[0], half[1] * half[1], half[2] * half[2]);
     let inertia = Vector::new(b + c, a + c, a + b) * (BLOCK_MASS_KG / 3.0);
     let handle = physics.insert_body(
@@ -337,7 +369,7 @@ fn block(physics: &mut PhysicsWorld, index: usize, start: &StartState) -> BuiltB
             .pose(convert::pose([x, y, z], [0.0, 0.0, yaw]))
             .additional_mass_properties(MassProperties::new(Vector::ZERO, BLOCK_MASS_KG, inertia)),
     );
-    let parts = geometry::block(index);
+    let parts = layout.block(index);
     for part in &parts {
         physics.insert_collider(part.collider(Link::Block(index)), Some(handle));
     }
