@@ -92,7 +92,7 @@ impl Part {
 
     pub fn new(form: Form, centre: [f32; 3], rpy: [f32; 3], [r, g, b]: [u8; 3]) -> Self {
         let pose = convert::scene_pose(&convert::pose(centre, rpy));
-        Self { shape: Shape { form, pose, rgba: [r, g, b, 255] }, solid: true }
+        Self { shape: Shape::plain(form, pose, [r, g, b, 255]), solid: true }
     }
 
     pub const fn drawn_only(mut self) -> Self {
