@@ -3,7 +3,7 @@
 //! Source: `calvin_env`, `calvin_scene_D`. CALVIN's collision meshes are convex hulls; here each is a few boxes with the same
 //! footprints, joint origins and ranges.
 
-use reverie_schema::scene::Form;
+use reverie_schema::scene::{Form, Texture};
 
 use crate::part::Part;
 
@@ -115,12 +115,12 @@ fn lamp(radius: f32, at: [f32; 3], rgb: [u8; 3]) -> Part {
 
 /// The light of the bulb, about its own origin.
 pub(crate) fn bulb_light() -> Part {
-    lamp(0.026, [0.0; 3], [255, 222, 60])
+    lamp(0.026, [0.0; 3], [255, 222, 60]).textured(Texture::Glow)
 }
 
 /// The light of the LED, about its own origin.
 pub(crate) fn led_light() -> Part {
-    lamp(0.018, [0.0; 3], [60, 230, 90])
+    lamp(0.018, [0.0; 3], [60, 230, 90]).textured(Texture::Glow)
 }
 
 pub(crate) fn plank() -> Vec<Part> {

@@ -1,7 +1,7 @@
 //! Rigid parts: one description serves collision, contact sets and drawing.
 
 use rapier3d::prelude::*;
-use reverie_schema::scene::{Form, Shape};
+use reverie_schema::scene::{Form, Shape, Texture};
 
 use crate::convert;
 
@@ -97,6 +97,11 @@ impl Part {
 
     pub const fn drawn_only(mut self) -> Self {
         self.solid = false;
+        self
+    }
+
+    pub const fn textured(mut self, texture: Texture) -> Self {
+        self.shape.texture = texture;
         self
     }
 

@@ -3,7 +3,10 @@
 use std::{fs::File, io::BufWriter, path::Path};
 
 use reverie_camera::{Camera, Image, Light, RenderConfig, Renderer};
-use reverie_schema::RobotSpec;
+use reverie_schema::{
+    RobotSpec,
+    scene::{Form, Pattern, Texture},
+};
 use reverie_sim::{StartState, World, WorldConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,9 +16,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let world = World::new(&WorldConfig::default(), &spec, &start, &spec.home_rad)?;
     let mut poses = Vec::new();
     world.poses(&mut poses);
+    let mut scene = world.scene();
+    // A look that training could draw at random: everything of the table in wood.
+    for shape in scene.bodies.iter_mut().filter(|body| body.name.starts_with("table/")).flat_map(|body| &mut body.shapes) {
+        if let (Form::Box { .. }, [red, green, blue, _]) = (shape.form, shape.rgba) {
+            let second_rgb = [red, green, blue].map(|channel| (u16::from(channel) * 5 / 8) as u8);
+            shape.texture = Texture::Wood(Pattern { scale_m: 0.3, second_rgb });
+        }
+    }
     for samples_per_axis in [1, 2] {
         let config = RenderConfig { samples_per_axis, ..RenderConfig::default() };
-        let mut renderer = Renderer::with_config(&world.scene(), config)?;
+        let mut renderer = Renderer::with_config(&scene, config)?;
         for (name, camera) in [
             ("static", Camera::calvin_static()),
             ("static_large", Camera::calvin_static().with_size(800, 800)),

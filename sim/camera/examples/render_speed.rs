@@ -1,4 +1,4 @@
-//! Time a picture on one core, beside nothing else: `cargo run -p reverie-camera --example render_speed`.
+//! Time a picture on one core: `cargo run -p reverie-camera --example render_speed [-- PART OF A LINE]`.
 
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use reverie_sim::{StartState, World, WorldConfig};
 const PICTURES: usize = 2000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
     let spec = RobotSpec::panda();
     let world = World::new(&WorldConfig::default(), &spec, &StartState::neutral(), &spec.home_rad)?;
     let scene = world.scene();
@@ -16,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     world.poses(&mut poses);
     let shapes: usize = scene.bodies.iter().map(|body| body.shapes.len()).sum();
     println!("{} bodies, {shapes} shapes; microseconds a picture of RGB and depth, {PICTURES} pictures a line", poses.len());
-    println!("{:<34} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
+    println!("{:<44} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
     let cameras = [("static", Camera::calvin_static()), ("gripper", Camera::calvin_gripper())];
     let mut image = Image::default();
     for samples_per_axis in [1, 2] {
@@ -27,6 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 for (what, light) in
                     [("shadow map drawn", Light::default()), ("no shadows", Light { shadow: 0.0, ..Light::default() })]
                 {
+                    let label = format!("{name} {side}x{side} {samples_per_axis}x{samples_per_axis}, {what}");
+                    if !label.contains(&wanted) {
+                        continue;
+                    }
                     let mut micros: Vec<f64> = (0..PICTURES)
                         .map(|i| {
                             // Another pose each time, so that the shadow map is drawn anew.
@@ -36,7 +41,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         })
                         .collect::<Result<_, _>>()?;
                     micros.sort_by(f64::total_cmp);
-                    let label = format!("{name} {side}x{side} {samples_per_axis}x{samples_per_axis}, {what}");
                     let [p50, p99] = [PICTURES / 2, PICTURES * 99 / 100].map(|i| micros[i]);
                     println!("{label:<44} {p50:>8.1} {p99:>8.1} {:>8.1}", micros[PICTURES - 1]);
                 }

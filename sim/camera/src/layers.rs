@@ -41,23 +41,37 @@ impl Layers<'_> {
     }
 
     /// Draws whatever `surface` gives for the i-th pixel of a part of a row: inverse depth (0: nothing) and id.
+    #[inline(always)]
     pub fn surface(&mut self, row: usize, columns: Range<usize>, surface: impl Fn(f32) -> (f32, u32)) {
+        // By the block, so that `surface` is compiled in one place, into a loop over vectors.
+        const BLOCK: usize = 16;
         let (keys, ids) = self.row(row, columns);
-        if ids.is_empty() {
-            for (i, nearest) in keys.iter_mut().enumerate() {
-                let (key, _) = surface(i as i32 as f32);
-                *nearest = if key > *nearest { key } else { *nearest };
+        let mut new_keys = [0.0_f32; BLOCK];
+        let mut new_ids = [0_u32; BLOCK];
+        let mut ids = ids.chunks_mut(BLOCK);
+        for (block, keys) in keys.chunks_mut(BLOCK).enumerate() {
+            let first = (block * BLOCK) as i32;
+            for (i, (key, id)) in new_keys.iter_mut().zip(&mut new_ids).enumerate() {
+                (*key, *id) = surface((first + i as i32) as f32);
             }
-        } else {
-            for (i, (nearest, owner)) in keys.iter_mut().zip(ids).enumerate() {
-                let (key, id) = surface(i as i32 as f32);
-                let closer = key > *nearest * PREFER_FIRST;
-                *nearest = if closer { key } else { *nearest };
-                *owner = if closer { id } else { *owner };
+            match ids.next() {
+                None => {
+                    for (nearest, &key) in keys.iter_mut().zip(&new_keys) {
+                        *nearest = if key > *nearest { key } else { *nearest };
+                    }
+                }
+                Some(ids) => {
+                    for ((nearest, owner), (&key, &id)) in keys.iter_mut().zip(ids).zip(new_keys.iter().zip(&new_ids)) {
+                        let closer = key > *nearest * PREFER_FIRST;
+                        *nearest = if closer { key } else { *nearest };
+                        *owner = if closer { id } else { *owner };
+                    }
+                }
             }
         }
     }
 
+    #[inline]
     fn row(&mut self, row: usize, columns: Range<usize>) -> (&mut [f32], &mut [u32]) {
         let pixels = row * self.width + columns.start..row * self.width + columns.end;
         let keys = self.keys.get_mut(pixels.clone()).unwrap_or_default();

@@ -20,7 +20,7 @@ pub struct Light {
 
 impl Default for Light {
     fn default() -> Self {
-        Self { direction_in_world: [-0.35, 0.5, -0.9], ambient: 0.45, diffuse: 0.65, colour: [1.0; 3], shadow: 0.7 }
+        Self { direction_in_world: [-0.45, 0.3, -0.85], ambient: 0.45, diffuse: 0.65, colour: [1.0; 3], shadow: 0.7 }
     }
 }
 

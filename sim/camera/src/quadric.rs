@@ -28,6 +28,7 @@ struct Rays {
 }
 
 impl Rays {
+    #[inline(always)]
     fn at(&self, i: f32) -> Vec3 {
         Vec3 { x: self.first.x + i * self.step.x, y: self.first.y + i * self.step.y, z: self.first.z + i * self.step.z }
     }

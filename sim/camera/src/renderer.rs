@@ -7,8 +7,7 @@ use crate::{
     Camera, CameraError, Image, Light, RenderConfig, camera,
     layers::{FLOOR, Layers, SKY},
     piece::{Piece, pieces},
-    rigid::Rigid,
-    shade::Shader,
+    shade::{Directions, Placed, Shader},
     shadow::{ShadowMap, SunRow},
     spans::Spans,
     tone::{self, Encoder},
@@ -23,7 +22,7 @@ pub struct Renderer {
     config: RenderConfig,
     names: Vec<String>,
     pieces: Vec<Piece>,
-    placed: Vec<Rigid>,
+    placed: Vec<Option<Placed>>,
     shadows: ShadowMap,
     spans: Spans,
     keys: Vec<f32>,
@@ -62,7 +61,7 @@ impl Renderer {
         let pieces = pieces(scene)?;
         Ok(Self {
             names: camera::names(scene),
-            placed: vec![Rigid::IDENTITY; pieces.len()],
+            placed: vec![None; pieces.len()],
             shadows: ShadowMap::new(&config, scene.bodies.len()),
             pieces,
             config,
@@ -82,7 +81,7 @@ impl Renderer {
     /// [`CameraError::Shape`]; then the old scene stays.
     pub fn set_scene(&mut self, scene: &Scene) -> Result<(), CameraError> {
         self.pieces = pieces(scene)?;
-        self.placed.resize(self.pieces.len(), Rigid::IDENTITY);
+        self.placed.resize(self.pieces.len(), None);
         self.names = camera::names(scene);
         self.shadows.invalidate();
         Ok(())
@@ -118,7 +117,8 @@ impl Renderer {
         };
         image.resize(camera.width, camera.height);
         self.reserve(&view, samples);
-        let report = self.draw(&view, world_from_body);
+        let directions = Directions::in_camera(&view, light);
+        let report = self.draw(&view, &directions, world_from_body);
         let shadowed = self.config.shadow_map_px > 0 && light.shadow > 0.0 && light.diffuse > 0.0;
         if shadowed {
             self.shadows.update(&self.pieces, world_from_body, light, &self.config);
@@ -127,6 +127,7 @@ impl Renderer {
             view: &view,
             pieces: &self.pieces,
             placed: &self.placed,
+            directions,
             light,
             backdrop: &self.config.backdrop,
             shadows: shadowed.then_some(&self.shadows),
@@ -165,7 +166,7 @@ impl Renderer {
         }
     }
 
-    fn draw(&mut self, view: &View, world_from_body: &[Pose]) -> RenderReport {
+    fn draw(&mut self, view: &View, directions: &Directions, world_from_body: &[Pose]) -> RenderReport {
         let pixels = view.width * view.height;
         self.keys[..pixels].fill(1.0 / view.far_m);
         self.ids[..pixels].fill(SKY);
@@ -187,7 +188,7 @@ impl Renderer {
                 continue;
             };
             if let Some(camera_from_shape) = piece.draw::<false>(index, &world_from_shape, view, &mut self.spans, &mut layers) {
-                *placed = camera_from_shape;
+                *placed = Some(Placed::new(&camera_from_shape, directions));
                 report.drawn += 1;
             }
         }

@@ -11,8 +11,6 @@ pub(crate) struct Rigid {
 }
 
 impl Rigid {
-    pub const IDENTITY: Self = Self { rotation: Mat3::IDENTITY, translation: Vec3::ZERO };
-
     /// `None` if a number is not finite or the quaternion is far from unit length.
     pub fn from_pose(pose: &Pose) -> Option<Self> {
         let translation = Vec3::from_array(pose.translation);

@@ -20,8 +20,10 @@ use crate::{
 pub(crate) struct Shader<'a> {
     pub view: &'a View,
     pub pieces: &'a [Piece],
-    /// `camera_from_shape` of each piece in view.
-    pub placed: &'a [Rigid],
+    /// Each piece in view.
+    pub placed: &'a [Option<Placed>],
+    /// In the camera's frame.
+    pub directions: Directions,
     pub light: &'a Light,
     pub backdrop: &'a Backdrop,
     /// None: no shadows.
@@ -36,13 +38,36 @@ struct Irradiance {
     sun: f32,
 }
 
-/// The sun and up in some frame.
-struct Directions {
+/// The sun and up in some frame, unit vectors.
+#[derive(Clone, Copy)]
+pub(crate) struct Directions {
     to_sun: Vec3,
     up: Vec3,
 }
 
+/// A piece as seen by the camera.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    shape_from_camera: Rigid,
+    /// In the shape's frame.
+    directions: Directions,
+}
+
+impl Placed {
+    pub fn new(camera_from_shape: &Rigid, in_camera: &Directions) -> Self {
+        let shape_from_camera = camera_from_shape.inverse();
+        let turn = shape_from_camera.rotation;
+        Self { shape_from_camera, directions: Directions { to_sun: turn * in_camera.to_sun, up: turn * in_camera.up } }
+    }
+}
+
 impl Directions {
+    pub fn in_camera(view: &View, light: &Light) -> Self {
+        let turn = view.camera_from_world.rotation;
+        let to_sun = turn * -Vec3::from_array(light.direction_in_world).normalize_or(Vec3::NEG_Z);
+        Self { to_sun, up: turn.z_axis }
+    }
+
     #[inline]
     fn on(&self, normal: Vec3, light: &Light) -> Irradiance {
         let facing = self.to_sun.dot(normal);
@@ -82,24 +107,20 @@ impl Shader<'_> {
     }
 
     fn colour_run(&self, run: &Run<'_>, out: &mut [[u8; 3]]) {
-        let camera_from_world = self.view.camera_from_world.rotation;
-        let to_sun = camera_from_world * -Vec3::from_array(self.light.direction_in_world).normalize_or(Vec3::NEG_Z);
-        let up = camera_from_world.z_axis;
         if run.id == SKY {
             out.fill(self.backdrop.sky_rgb);
         } else if run.id == FLOOR {
-            let irradiance = Directions { to_sun, up }.on(up, self.light);
+            let irradiance = self.directions.on(self.directions.up, self.light);
             self.flat(run, irradiance, tone::linear(self.backdrop.floor_rgb), out);
         } else {
             let index = ((run.id - SHAPES) / IDS_PER_SHAPE) as usize;
-            let (Some(piece), Some(placed)) = (self.pieces.get(index), self.placed.get(index)) else { return };
-            let shape_from_camera = placed.inverse();
-            let directions = Directions { to_sun: shape_from_camera.rotation * to_sun, up: shape_from_camera.rotation * up };
-            self.shape(run, piece, &shape_from_camera, &directions, out);
+            let (Some(piece), Some(Some(placed))) = (self.pieces.get(index), self.placed.get(index)) else { return };
+            self.shape(run, piece, placed, out);
         }
     }
 
-    fn shape(&self, run: &Run<'_>, piece: &Piece, shape_from_camera: &Rigid, directions: &Directions, out: &mut [[u8; 3]]) {
+    fn shape(&self, run: &Run<'_>, piece: &Piece, placed: &Placed, out: &mut [[u8; 3]]) {
+        let Placed { shape_from_camera, directions } = placed;
         let [first, second] = piece.colours;
         let surface = surface(piece.form, (run.id - SHAPES) % IDS_PER_SHAPE);
         let ray = Steps {

@@ -108,13 +108,13 @@ impl ShadowMap {
         let (left, top) = (whole(column - 0.5), whole(row - 0.5));
         let (right_share, lower_share) = (column - left as f32, row - top as f32);
         let corner = top * self.side + left;
-        let pair = |start: usize| self.keys.get(start..start + 2).map_or([0.0; 2], |keys| [keys[0], keys[1]]);
+        let Some(keys) = self.keys.get(corner..corner + self.side + 2) else { return 1.0 };
         let reaches = |nearest: f32| if nearest > key { 0.0 } else { 1.0 };
-        let across = |[a, b]: [f32; 2]| {
+        let across = |a: f32, b: f32| {
             let (a, b) = (reaches(a), reaches(b));
             a + (b - a) * right_share
         };
-        let (upper, lower) = (across(pair(corner)), across(pair(corner + self.side)));
+        let (upper, lower) = (across(keys[0], keys[1]), across(keys[self.side], keys[self.side + 1]));
         upper + (lower - upper) * lower_share
     }
 }

@@ -12,9 +12,14 @@ pub(crate) struct Spans {
 
 const NOTHING: [f32; 2] = [f32::INFINITY, f32::NEG_INFINITY];
 
-/// First pixel whose middle is at or beyond `coordinate`. A NaN gives 0.
+/// First pixel whose middle is at or beyond `coordinate`, at most `end`. A NaN gives 0.
+#[inline]
 fn first_at(coordinate: f32, end: usize) -> usize {
-    (((coordinate - 0.5).ceil()) as usize).min(end)
+    let from_middle = coordinate - 0.5;
+    let whole = from_middle as i32;
+    // Rounds up without `ceil`, which is a call on processors of the x86-64 baseline.
+    let up = whole.saturating_add(i32::from(from_middle > whole as f32));
+    (up.max(0) as usize).min(end)
 }
 
 impl Spans {

@@ -1,4 +1,5 @@
 //! Scenes of single shapes for the tests, and a small source of numbers.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use reverie_camera::{Backdrop, Camera, Mount, RenderConfig, look_at};
 use reverie_schema::scene::{Body, Form, Pose, Scene, Shape};
