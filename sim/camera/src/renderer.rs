@@ -244,7 +244,7 @@ fn validate(config: &RenderConfig) -> Result<(), CameraError> {
         return setting("shadow_radius_m", radius.into(), "more than 0, at most 10 m");
     }
     let heights = config.shadow_centre_in_world_m.iter().chain(config.backdrop.floor_m.as_ref());
-    match heights.copied().find(|length| !(length.abs() < 1e4)) {
+    match heights.copied().find(|length| length.is_nan() || length.abs() >= 1e4) {
         Some(length) => setting("a length of the shadows' region or the floor", length.into(), "finite, at most 10 km"),
         None => Ok(()),
     }

@@ -1,4 +1,5 @@
 //! Once the sizes are known, no picture allocates.
+#![allow(clippy::unwrap_used)]
 
 mod stage;
 

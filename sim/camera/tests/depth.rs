@@ -1,4 +1,5 @@
 //! Depth against closed forms, and against rays marched through signed distances in double precision.
+#![allow(clippy::unwrap_used)]
 
 mod stage;
 

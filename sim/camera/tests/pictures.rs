@@ -1,4 +1,5 @@
 //! What pictures show: occlusion, light, shadows, textures, and that nothing else changes them.
+#![allow(clippy::unwrap_used)]
 
 mod stage;
 

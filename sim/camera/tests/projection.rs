@@ -1,4 +1,5 @@
 //! Both CALVIN cameras against OpenGL's matrices, as PyBullet builds them.
+#![allow(clippy::unwrap_used)]
 
 mod stage;
 

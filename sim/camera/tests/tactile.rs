@@ -1,4 +1,5 @@
 //! What the fingers' pads feel.
+#![allow(clippy::unwrap_used)]
 
 mod stage;
 
