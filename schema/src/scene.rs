@@ -46,6 +46,34 @@ pub enum Form {
     },
 }
 
+/// A pattern of two colours: that of the shape, and this one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pattern {
+    /// The length after which the pattern repeats, metres, positive.
+    pub scale_m: f32,
+    /// The second colour: red, green, blue, sRGB.
+    pub second_rgb: [u8; 3],
+}
+
+/// What a shape's surface looks like. Patterns are solid: functions of the place in the shape's own frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Texture {
+    /// One colour.
+    #[default]
+    Plain,
+    /// One colour that shines by itself, whatever the light.
+    Glow,
+    /// Grain along the shape's x axis.
+    Wood(Pattern),
+    /// Cubes of half the scale, in turn.
+    Checker(Pattern),
+    /// Bands of half the scale across the shape's x axis, in turn.
+    Stripes(Pattern),
+    /// Clouds.
+    Noise(Pattern),
+}
+
 /// A coloured shape fixed to a body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shape {
@@ -53,8 +81,18 @@ pub struct Shape {
     pub form: Form,
     /// `body_from_shape`.
     pub pose: Pose,
-    /// Red, green, blue, alpha.
+    /// Red, green, blue, alpha, sRGB.
     pub rgba: [u8; 4],
+    /// Its surface. A viewer that knows no textures draws `rgba`.
+    #[serde(default)]
+    pub texture: Texture,
+}
+
+impl Shape {
+    /// A shape of one colour.
+    pub const fn plain(form: Form, pose: Pose, rgba: [u8; 4]) -> Self {
+        Self { form, pose, rgba, texture: Texture::Plain }
+    }
 }
 
 /// A rigid body and its shapes.

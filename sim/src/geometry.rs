@@ -4,7 +4,7 @@
 //! the wood ([`Layout`]). Source: `calvin_env`, `data/calvin_table_*/urdf` and `conf/scene/calvin_scene_*.yaml`. CALVIN's collision
 //! meshes are convex hulls; here each is a few boxes with the same footprints, joint origins and ranges.
 
-use reverie_schema::scene::Form;
+use reverie_schema::scene::{Form, Pattern, Texture};
 use serde::{Deserialize, Serialize};
 
 use crate::part::Part;
@@ -257,17 +257,25 @@ impl Layout {
         [self.button_x_m, -0.12, 0.472]
     }
 
+    /// The grain of a plank of this colour.
+    const fn wood([r, g, b]: [u8; 3]) -> Texture {
+        const fn darker(channel: u8) -> u8 {
+            (channel as u16 * 7 / 8) as u8
+        }
+        Texture::Wood(Pattern { scale_m: 0.05, second_rgb: [darker(r), darker(g), darker(b)] })
+    }
+
     pub(crate) fn table(&self) -> Vec<Part> {
         let Colours { body, top, inside, .. } = self.colours;
         let lean = [LEAN_RAD, 0.0, 0.0];
         let slope = |from: f32, to: f32| {
             // Behind the leaning plane through the switch's origin, from the table top to the frame's top.
             let half_size = [0.5 * (to - from), 0.01, 0.12];
-            Part::new(Form::Box { half_size }, [0.5 * (from + to), 0.101, 0.540], lean, body)
+            Part::new(Form::Box { half_size }, [0.5 * (from + to), 0.101, 0.540], lean, body).textured(Self::wood(body))
         };
         let between = |from: [f32; 3], to: [f32; 3], rgb: [u8; 3]| {
             let centre = std::array::from_fn(|i| 0.5 * (from[i] + to[i]));
-            Part::cuboid(centre, std::array::from_fn(|i| 0.5 * (to[i] - from[i])), rgb)
+            Part::cuboid(centre, std::array::from_fn(|i| 0.5 * (to[i] - from[i])), rgb).textured(Self::wood(rgb))
         };
         let [left, right] = [self.plank_x_m - PLANK_HALF_M, self.plank_x_m + PLANK_HALF_M];
         let [drawer_left, drawer_right] = [self.drawer_x_m - 0.23, self.drawer_x_m + 0.22];
@@ -304,7 +312,7 @@ impl Layout {
         let [bx, by, bz] = BAR_IN_DRAWER_M;
         vec![
             Part::cuboid([0.0, -0.01, 0.00], [0.21, 0.15, 0.02], inside),
-            Part::cuboid([0.0, -0.17, 0.03], [0.22, 0.01, 0.05], moving),
+            Part::cuboid([0.0, -0.17, 0.03], [0.22, 0.01, 0.05], moving).textured(Self::wood(moving)),
             Part::cuboid([0.0, 0.13, 0.05], [0.21, 0.01, 0.03], inside),
             Part::cuboid([-0.195, -0.01, 0.05], [0.018, 0.15, 0.03], inside),
             Part::cuboid([0.195, -0.01, 0.05], [0.018, 0.15, 0.03], inside),
@@ -317,7 +325,7 @@ impl Layout {
     /// In the door's frame, which leans with the front.
     pub(crate) fn door(&self) -> Vec<Part> {
         vec![
-            Part::cuboid([0.14, 0.0, 0.0], [0.14, 0.006, 0.100], self.colours.moving),
+            Part::cuboid([0.14, 0.0, 0.0], [0.14, 0.006, 0.100], self.colours.moving).textured(Self::wood(self.colours.moving)),
             Part::cuboid(HANDLE_IN_DOOR_M, [HANDLE_HALF_WIDTH_M, 0.023, 0.030], METAL),
         ]
     }
@@ -333,12 +341,12 @@ fn lamp(radius: f32, at: [f32; 3], rgb: [u8; 3]) -> Part {
 
 /// The light of the bulb, about its own origin.
 pub(crate) fn bulb_light() -> Part {
-    lamp(0.026, [0.0; 3], [255, 222, 60])
+    lamp(0.026, [0.0; 3], [255, 222, 60]).textured(Texture::Glow)
 }
 
 /// The light of the LED, about its own origin.
 pub(crate) fn led_light() -> Part {
-    lamp(0.018, [0.0; 3], [60, 230, 90])
+    lamp(0.018, [0.0; 3], [60, 230, 90]).textured(Texture::Glow)
 }
 
 /// In the switch's frame, which leans with the front.

@@ -1,7 +1,7 @@
 //! Rigid parts: one description serves collision, contact sets and drawing.
 
 use rapier3d::prelude::*;
-use reverie_schema::scene::{Form, Shape};
+use reverie_schema::scene::{Form, Shape, Texture};
 
 use crate::convert;
 
@@ -92,11 +92,16 @@ impl Part {
 
     pub fn new(form: Form, centre: [f32; 3], rpy: [f32; 3], [r, g, b]: [u8; 3]) -> Self {
         let pose = convert::scene_pose(&convert::pose(centre, rpy));
-        Self { shape: Shape { form, pose, rgba: [r, g, b, 255] }, solid: true }
+        Self { shape: Shape::plain(form, pose, [r, g, b, 255]), solid: true }
     }
 
     pub const fn drawn_only(mut self) -> Self {
         self.solid = false;
+        self
+    }
+
+    pub const fn textured(mut self, texture: Texture) -> Self {
+        self.shape.texture = texture;
         self
     }
 

@@ -87,7 +87,7 @@ impl Contents {
 }
 
 fn scene() -> Scene {
-    let shape = |form| Shape { form, pose: Pose::IDENTITY, rgba: [200, 200, 200, 255] };
+    let shape = |form| Shape::plain(form, Pose::IDENTITY, [200, 200, 200, 255]);
     let body = |name: &str, forms: Vec<Form>| Body { name: name.to_owned(), shapes: forms.into_iter().map(shape).collect() };
     Scene {
         bodies: vec![
