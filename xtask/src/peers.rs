@@ -17,8 +17,9 @@ const RESULTS: &str = "target/peers";
 
 /// The CPU simulator that CALVIN is made of. NumPy lets it hand out images without a list of numbers.
 const PYBULLET: Environment = Environment { name: "pybullet", packages: &["pybullet==3.2.7", "numpy==2.2.6"], download_mb: 120 };
-/// The reader of our data sets, with PyTorch.
-const LEROBOT: Environment = Environment { name: "lerobot", packages: &["lerobot==0.4.4"], download_mb: 3000 };
+/// The reader of our data sets, with PyTorch. It wants a keyboard library that is published as C source alone.
+const LEROBOT: Environment =
+    Environment { name: "lerobot", packages: &["lerobot==0.4.4", "--no-binary=evdev"], download_mb: 3000 };
 
 /// What `cargo xtask peers` takes.
 #[derive(Args)]
@@ -71,6 +72,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<ExitCode> {
 /// A virtual environment and what is in it.
 struct Environment {
     name: &'static str,
+    /// What `pip install` takes; only wheels are installed, but for what is excepted here.
     packages: &'static [&'static str],
     download_mb: u32,
 }
@@ -95,7 +97,9 @@ impl Environment {
         venv::make(&folder, self.packages, || {
             fs::write(&marker, wanted).with_context(|| format!("cannot write {}", marker.display()))
         })
-        .with_context(|| format!("the peer {} is not installed; its wheels exist for Python 3.11 and some others", self.name))?;
+        .with_context(|| {
+            format!("the peer {} is not installed; it is known to install with Python 3.11 and a C compiler", self.name)
+        })?;
         Ok(python)
     }
 }
