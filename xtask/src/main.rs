@@ -1,4 +1,4 @@
-//! What a person types on a fresh machine: `cargo xtask setup`, `demo`, `test`, `view`.
+//! What a person types on a fresh machine: `cargo xtask setup`, `demo`, `test`, `view`, `peers`.
 //!
 //! Everything that is said goes to standard error, so that `cargo xtask demo --json` leaves standard output to the demo.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -6,7 +6,9 @@
 mod cargo;
 mod janitor;
 mod libtorch;
+mod peers;
 mod python;
+mod venv;
 mod viewer;
 mod wheel;
 
@@ -51,6 +53,8 @@ enum Verb {
         #[arg(long, value_name = "PNG")]
         screenshot: Option<PathBuf>,
     },
+    /// Install the foreign programs that results are compared with, in `.venv-peers/`, and run them.
+    Peers(peers::Options),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             return cargo::test(&root, &args);
         }
         Verb::View { recording, screenshot: None } => return viewer::open(&root, &recording),
+        Verb::Peers(options) => return peers::run(&root, &options),
         Verb::View { recording, screenshot: Some(png) } => return viewer::screenshot(&root, &recording, &png),
     }
     Ok(ExitCode::SUCCESS)
@@ -96,6 +101,13 @@ mod tests {
     fn options_of_the_demo_are_handed_on() {
         let cli = Cli::try_parse_from(["xtask", "demo", "--task", "open_drawer", "--json"]).unwrap();
         assert!(matches!(cli.verb, Verb::Demo { args } if args == ["--task", "open_drawer", "--json"]));
+    }
+
+    #[test]
+    fn options_behind_two_dashes_reach_the_peer() {
+        let cli = Cli::try_parse_from(["xtask", "peers", "pybullet", "--", "--steps", "100"]).unwrap();
+        let Verb::Peers(options) = cli.verb else { panic!("not the verb peers") };
+        assert!(matches!(options.peer, Some(peers::Peer::Pybullet { args }) if args == ["--steps", "100"]));
     }
 
     #[test]

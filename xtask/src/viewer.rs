@@ -1,14 +1,12 @@
 //! The rerun viewer, of the version that wrote the recording: another version does not open it.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::cargo::replace_by;
-use crate::janitor::Janitor;
-use crate::python::Python;
+use crate::venv;
 
 /// The version of the `rerun` crate in `Cargo.toml`.
 const RERUN_VERSION: &str = "0.36.3";
@@ -17,14 +15,14 @@ const VENV: &str = ".venv-rerun";
 /// Opens a recording in a window.
 pub fn open(root: &Path, recording: &Path) -> anyhow::Result<ExitCode> {
     check_recording(recording)?;
-    let viewer = if is_right_version(Path::new("rerun")) { "rerun".into() } else { venv(root)?.join("bin/rerun") };
+    let viewer = if is_right_version(Path::new("rerun")) { "rerun".into() } else { installed(root)?.join("bin/rerun") };
     replace_by(Command::new(viewer).arg(recording))
 }
 
 /// Writes a picture of the viewer that shows the recording.
 pub fn screenshot(root: &Path, recording: &Path, png: &Path) -> anyhow::Result<ExitCode> {
     check_recording(recording)?;
-    let python = venv(root)?.join("bin/python");
+    let python = installed(root)?.join("bin/python");
     replace_by(Command::new(python).arg(root.join("docs/screenshot.py")).arg(recording).arg(png))
 }
 
@@ -41,7 +39,7 @@ fn is_right_version(viewer: &Path) -> bool {
 }
 
 /// The folder of a virtual environment with the viewer, made at the first call.
-fn venv(root: &Path) -> anyhow::Result<PathBuf> {
+fn installed(root: &Path) -> anyhow::Result<PathBuf> {
     let folder = root.join(VENV);
     if folder.exists() {
         if !is_right_version(&folder.join("bin/rerun")) {
@@ -49,22 +47,12 @@ fn venv(root: &Path) -> anyhow::Result<PathBuf> {
         }
         return Ok(folder);
     }
-    let python = Python::find()?;
     eprintln!("xtask: installing rerun {RERUN_VERSION} in {} (once; downloads about 250 MB)", folder.display());
-    let mut janitor = Janitor::create(folder.clone())?;
-    if let Err(failure) = python.run(&mut janitor, python.command().args(["-m", "venv"]).arg(&folder))? {
-        bail!("cannot make {}: {failure} (Debian, Ubuntu: apt install python3-venv)", folder.display());
-    }
-    let package = format!("rerun-sdk=={RERUN_VERSION}");
-    let mut pip = Command::new(folder.join("bin/python"));
-    pip.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::piped());
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--only-binary=:all:", "--retries", "2", &package]);
-    if let Err(failure) = python.run(&mut janitor, &mut pip)? {
-        bail!("cannot install {package}: {failure}");
-    }
-    if !is_right_version(&folder.join("bin/rerun")) {
-        bail!("rerun {RERUN_VERSION} is installed, but does not start");
-    }
-    janitor.keep().context("cannot keep the viewer")?;
+    venv::make(&folder, &[&format!("rerun-sdk=={RERUN_VERSION}")], || {
+        if !is_right_version(&folder.join("bin/rerun")) {
+            bail!("rerun {RERUN_VERSION} is installed, but does not start");
+        }
+        Ok(())
+    })?;
     Ok(folder)
 }
