@@ -100,7 +100,8 @@ pub(crate) fn read(layout: &Layout, count: usize) -> Result<Vec<EpisodeRow>> {
         }
         let path = layout.episodes(file);
         let first = rows.len();
-        let names = ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index", "dataset_from_index", "dataset_to_index"];
+        let names =
+            ["episode_index", "tasks", "length", "data/chunk_index", "data/file_index", "dataset_from_index", "dataset_to_index"];
         for batch in parquet_file::read(&path, &names)? {
             let batch = batch.map_err(Error::arrow(&path))?;
             let in_file = rows.len() - first;
@@ -155,9 +156,8 @@ pub(crate) fn read_stats(
     mut visit: impl FnMut(Vec<FeatureStats>),
 ) -> Result<()> {
     let features = features_with_stats(spec);
-    let keys = |name: &str| -> Vec<String> {
-        VALUE_KEYS.iter().chain(&["count"]).map(|key| format!("stats/{name}/{key}")).collect()
-    };
+    let keys =
+        |name: &str| -> Vec<String> { VALUE_KEYS.iter().chain(&["count"]).map(|key| format!("stats/{name}/{key}")).collect() };
     let names: HashMap<&str, Vec<String>> = features.iter().map(|(name, _)| (*name, keys(name))).collect();
     let columns: Vec<&str> = names.values().flatten().map(String::as_str).collect();
     let mut seen = 0;

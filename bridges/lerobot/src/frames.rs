@@ -92,9 +92,11 @@ impl Frames {
             column: column.to_owned(),
             reason,
         };
-        for (name, start, step) in
-            [("frame_index", self.done, 1), ("index", self.episode.from + self.done, 1), ("episode_index", self.episode.episode, 0)]
-        {
+        for (name, start, step) in [
+            ("frame_index", self.done, 1),
+            ("index", self.episode.from + self.done, 1),
+            ("episode_index", self.episode.episode, 0),
+        ] {
             self.no_nulls(parquet_file::column(batch, &self.path, name)?, name)?;
             for (i, value) in parquet_file::integers(batch, &self.path, name)?.into_iter().enumerate() {
                 let expected = (start + i * step) as i64;
@@ -124,7 +126,12 @@ impl Frames {
     }
 
     fn value_error(&self, row: usize, column: &str, reason: impl Into<String>) -> Error {
-        Error::Value { path: self.path.clone(), row: self.first_row + self.done + row, column: column.to_owned(), reason: reason.into() }
+        Error::Value {
+            path: self.path.clone(),
+            row: self.first_row + self.done + row,
+            column: column.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     fn no_nulls(&self, array: &dyn Array, name: &str) -> Result<()> {

@@ -80,7 +80,8 @@ impl<'de> Deserialize<'de> for Features {
 impl Info {
     /// The file of a data set without episodes.
     pub(crate) fn new(spec: &DatasetSpec) -> Self {
-        let mut features: Vec<(String, RawFeature)> = spec.features.iter().map(|f| (f.name.clone(), RawFeature::new(f))).collect();
+        let mut features: Vec<(String, RawFeature)> =
+            spec.features.iter().map(|f| (f.name.clone(), RawFeature::new(f))).collect();
         for name in INDEX_COLUMNS {
             let dtype = if name == "timestamp" { "float32" } else { "int64" };
             features.push((name.into(), RawFeature { dtype: dtype.into(), shape: vec![1], names: Value::Null }));
@@ -169,7 +170,8 @@ impl Info {
 /// Writes a JSON file as Python's `json.dump(..., indent=4)` does.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut text, serde_json::ser::PrettyFormatter::with_indent(b"    "));
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut text, serde_json::ser::PrettyFormatter::with_indent(b"    "));
     value.serialize(&mut serializer).map_err(|e| Error::Json { path: path.to_owned(), reason: e.to_string() })?;
     durable::replace(path, &text)
 }
@@ -181,11 +183,9 @@ impl RawFeature {
                 let names = names.as_ref().map_or(Value::Null, |names| names.clone().into());
                 Self { dtype: dtype.name().into(), shape: vec![*size], names }
             }
-            FeatureKind::Image { height, width } => Self {
-                dtype: "image".into(),
-                shape: vec![*height, *width, 3],
-                names: vec!["height", "width", "channels"].into(),
-            },
+            FeatureKind::Image { height, width } => {
+                Self { dtype: "image".into(), shape: vec![*height, *width, 3], names: vec!["height", "width", "channels"].into() }
+            }
         }
     }
 

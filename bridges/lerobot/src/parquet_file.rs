@@ -27,8 +27,7 @@ pub(crate) fn properties() -> WriterPropertiesBuilder {
 pub(crate) fn write(path: &Path, batch: &RecordBatch) -> Result<()> {
     let file = durable::begin(path)?;
     let partial = durable::partial(path);
-    let mut writer =
-        ArrowWriter::try_new(&file, batch.schema(), Some(properties().build())).map_err(Error::parquet(&partial))?;
+    let mut writer = ArrowWriter::try_new(&file, batch.schema(), Some(properties().build())).map_err(Error::parquet(&partial))?;
     writer.write(batch).map_err(Error::parquet(&partial))?;
     writer.close().map_err(Error::parquet(&partial))?;
     durable::complete(&file, path)
@@ -78,7 +77,9 @@ pub(crate) fn integers(batch: &RecordBatch, path: &Path, name: &str) -> Result<V
     let array = column(batch, path, name)?;
     match array.data_type() {
         DataType::Int64 => Ok(array.as_primitive::<arrow_array::types::Int64Type>().values().to_vec()),
-        DataType::Int32 => Ok(array.as_primitive::<arrow_array::types::Int32Type>().values().iter().map(|v| i64::from(*v)).collect()),
+        DataType::Int32 => {
+            Ok(array.as_primitive::<arrow_array::types::Int32Type>().values().iter().map(|v| i64::from(*v)).collect())
+        }
         _ => Err(wrong_type(path, name, array, "int64")),
     }
 }

@@ -43,7 +43,8 @@ impl PixelCounts {
             summary.max.push(max / 255.0);
             summary.mean.push(mean / 255.0);
             summary.std.push(variance.max(0.0).sqrt() / 255.0);
-            let below = |edge: f64| (0..256).zip(counts).filter(|(v, _)| f64::from(*v) < edge).map(|(_, n)| *n).sum::<u64>() as usize;
+            let below =
+                |edge: f64| (0..256).zip(counts).filter(|(v, _)| f64::from(*v) < edge).map(|(_, n)| *n).sum::<u64>() as usize;
             let kth = |k: usize| {
                 let mut seen = 0;
                 let position = counts.iter().position(|n| {

@@ -39,7 +39,10 @@ pub struct Writer {
 enum State {
     Idle,
     /// The task strings include those that the episode brought and that count only when it's finished.
-    Recording { episode: Box<OpenEpisode>, tasks: Vec<String> },
+    Recording {
+        episode: Box<OpenEpisode>,
+        tasks: Vec<String>,
+    },
     Lost,
 }
 
@@ -91,8 +94,7 @@ impl Writer {
         let next_episodes = after(rows.last().map(|row| row.file));
         let mut totals = Vec::new();
         episodes::read_stats(&layout, &spec, info.total_episodes, |episode| stats::merge_all(&mut totals, &episode))?;
-        let writer =
-            Self { layout, spec, info, tasks, stats: totals, next_data, next_episodes, state: State::Idle, _lock: lock };
+        let writer = Self { layout, spec, info, tasks, stats: totals, next_data, next_episodes, state: State::Idle, _lock: lock };
         writer.clean()?;
         Ok(writer)
     }
@@ -199,9 +201,8 @@ impl Writer {
     }
 
     fn check(&self, task: &str, values: &[FrameValue]) -> Result<()> {
-        let wrong = |feature: &str, reason: String| {
-            Err(Error::Frame { frame: self.open_frames(), feature: feature.to_owned(), reason })
-        };
+        let wrong =
+            |feature: &str, reason: String| Err(Error::Frame { frame: self.open_frames(), feature: feature.to_owned(), reason });
         if task.is_empty() {
             return wrong("task", "is empty; say what the robot is to do".into());
         }
