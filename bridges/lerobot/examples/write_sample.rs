@@ -65,6 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         images.flush()?;
         println!("{}", episode + 1);
     }
+    writer.sync()?;
     Ok(())
 }
 

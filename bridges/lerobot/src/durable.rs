@@ -31,10 +31,11 @@ pub(crate) fn begin(path: &Path) -> Result<File> {
     File::create(&partial).map_err(Error::io("create", &partial))
 }
 
-/// Brings what was written to the disk and gives the file its name, replacing an older one in one step.
-pub(crate) fn complete(file: &File, path: &Path) -> Result<()> {
+/// Gives a file that is written its name, replacing an older one in one step.
+///
+/// The operating system keeps this when the process ends; only a power cut needs [`crate::Writer::sync`].
+pub(crate) fn complete(path: &Path) -> Result<()> {
     let partial = partial(path);
-    file.sync_data().map_err(Error::io("write", &partial))?;
     fs::rename(&partial, path).map_err(Error::io("rename", &partial))
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn complete(file: &File, path: &Path) -> Result<()> {
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = begin(path)?;
     file.write_all(bytes).map_err(Error::io("write", &partial(path)))?;
-    complete(&file, path)
+    complete(path)
 }
 
 /// Removes a file that may not be there.

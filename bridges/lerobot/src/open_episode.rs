@@ -93,7 +93,6 @@ pub(crate) struct Place {
 pub(crate) struct OpenEpisode {
     place: Place,
     path: PathBuf,
-    file: File,
     writer: ArrowWriter<File>,
     /// Numbers of the whole episode, for the statistics; nothing for images.
     columns: Vec<Column>,
@@ -110,12 +109,10 @@ impl OpenEpisode {
     pub(crate) fn create(path: PathBuf, spec: &DatasetSpec, place: Place) -> Result<Self> {
         let file = durable::begin(&path)?;
         let partial = durable::partial(&path);
-        let handle = file.try_clone().map_err(Error::io("write", &partial))?;
-        let writer = ArrowWriter::try_new(handle, schema(spec), Some(properties(spec))).map_err(Error::parquet(&partial))?;
+        let writer = ArrowWriter::try_new(file, schema(spec), Some(properties(spec))).map_err(Error::parquet(&partial))?;
         Ok(Self {
             place,
             path,
-            file,
             writer,
             columns: spec.columns(),
             images: vec![Vec::new(); spec.features.len()],
@@ -205,7 +202,7 @@ impl OpenEpisode {
         let partial = durable::partial(&self.path);
         self.writer.finish().map_err(Error::parquet(&partial))?;
         let stats = self.stats(spec)?;
-        durable::complete(&self.file, &self.path)?;
+        durable::complete(&self.path)?;
         Ok(stats)
     }
 

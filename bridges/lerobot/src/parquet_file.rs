@@ -27,10 +27,10 @@ pub(crate) fn properties() -> WriterPropertiesBuilder {
 pub(crate) fn write(path: &Path, batch: &RecordBatch) -> Result<()> {
     let file = durable::begin(path)?;
     let partial = durable::partial(path);
-    let mut writer = ArrowWriter::try_new(&file, batch.schema(), Some(properties().build())).map_err(Error::parquet(&partial))?;
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties().build())).map_err(Error::parquet(&partial))?;
     writer.write(batch).map_err(Error::parquet(&partial))?;
     writer.close().map_err(Error::parquet(&partial))?;
-    durable::complete(&file, path)
+    durable::complete(path)
 }
 
 /// Opens a file: its schema and its number of rows are known.
