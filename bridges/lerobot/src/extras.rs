@@ -15,8 +15,8 @@ pub(crate) struct ExtraLine {
     pub extra: Value,
 }
 
-/// The values of the first `episodes` episodes. A data set of another program has none; lines of an episode that was never finished,
-/// whole or torn, are passed over.
+/// The values of the first `episodes` episodes. A data set of another program has none; lines of an episode that was never
+/// finished, whole or torn, are passed over.
 pub(crate) fn read(path: &Path, episodes: usize) -> Result<HashMap<usize, Value>> {
     let text = match std::fs::read(path) {
         Ok(text) => text,

@@ -108,8 +108,8 @@ impl Frames {
         let timestamps = parquet_file::column(batch, &self.path, "timestamp")?;
         for (i, value) in self.decode_floats(timestamps, "timestamp")?.into_iter().enumerate() {
             let expected = (self.done + i) as f64 / self.fps;
-            // A NaN fails too.
-            if !((value - expected).abs() <= TIMESTAMP_TOLERANCE_S + expected * f64::from(f32::EPSILON)) {
+            let tolerance = TIMESTAMP_TOLERANCE_S + expected * f64::from(f32::EPSILON);
+            if value.is_nan() || (value - expected).abs() > tolerance {
                 return Err(wrong(i, "timestamp", format!("is {value} s, {expected} s expected at {} Hz", self.fps)));
             }
         }

@@ -1,9 +1,9 @@
 //! LeRobotDataset v3.0, written and read without Python.
 //!
-//! A data set is a folder of parquet tables and JSON files that the Python package `lerobot` (0.4) opens. Its frames come at a fixed
-//! rate and hold vectors of numbers and camera images; images are PNG in the tables (`dtype` `image`), without loss. Video is not read
-//! or written. Two files are ours and other programs pass over them: `meta/reverie.jsonl` holds a JSON value for each episode,
-//! `meta/reverie.json` one for the data set.
+//! A data set is a folder of parquet tables and JSON files that the Python package `lerobot` (0.4) opens. Its frames come at a
+//! fixed rate and hold vectors of numbers and camera images; images are PNG in the tables (`dtype` `image`), without loss. Video
+//! is not read or written. Two files are ours and other programs pass over them: `meta/reverie.jsonl` holds a JSON value for each
+//! episode, `meta/reverie.json` one for the data set.
 //!
 //! Units are the recorder's; timestamps are in seconds from the start of the episode.
 //!

@@ -1,9 +1,10 @@
 //! Sums and quantiles in the order and precision in which lerobot has numpy compute them.
 //!
-//! lerobot 0.4.4 (`RunningQuantileStats`) takes the mean, and the mean of squares, of an array `[rows, entries]` over the rows in the
-//! array's own type. In single precision the order of additions shows in the fourth digit after some ten thousand rows, so equal
-//! statistics need numpy's order: with one entry a row, pairwise sums of blocks of 8192; with more, row after row. Quantiles come from
-//! a histogram of 5000 bins over `[min - 1e-10, max + 1e-10]`, whose edges are again of the array's type, interpolated in the bin.
+//! lerobot 0.4.4 (`RunningQuantileStats`) takes the mean, and the mean of squares, of an array `[rows, entries]` over the rows in
+//! the array's own type. In single precision the order of additions shows in the fourth digit after some ten thousand rows, so
+//! equal statistics need numpy's order: with one entry a row, pairwise sums of blocks of 8192; with more, row after row.
+//! Quantiles come from a histogram of 5000 bins over `[min - 1e-10, max + 1e-10]`, whose edges are again of the array's type,
+//! interpolated in the bin.
 
 /// Bins of lerobot's histogram.
 const BINS: usize = 5000;
@@ -128,8 +129,8 @@ impl<T: Real> Edges<T> {
 
     /// Quantile `q` of `count` values; `below(edge)` says how many of them are less, `kth(k)` is the k-th smallest from 1.
     ///
-    /// lerobot builds the histogram and walks its cumulative sum; the bin that it stops in is the one that holds the value of rank
-    /// `q count`, which is found here by bisection.
+    /// lerobot builds the histogram and walks its cumulative sum; the bin that it stops in is the one that holds the value of
+    /// rank `q count`, which is found here by bisection.
     pub(crate) fn quantile(&self, q: f64, count: usize, below: impl Fn(T) -> usize, kth: impl Fn(usize) -> T) -> f64 {
         let target = q * count as f64;
         let rank = (target.ceil() as usize).clamp(1, count);
@@ -189,7 +190,7 @@ pub(crate) fn summarise<T: Real>(x: &[T], entries: usize) -> Summary {
         quantiles: std::array::from_fn(|_| Vec::with_capacity(entries)),
     };
     let mut column = Vec::with_capacity(rows);
-    for entry in 0..entries {
+    for (entry, mean) in mean.iter().enumerate() {
         column.clear();
         column.extend(x.iter().skip(entry).step_by(entries).copied());
         column.sort_unstable_by(T::order);
@@ -200,7 +201,7 @@ pub(crate) fn summarise<T: Real>(x: &[T], entries: usize) -> Summary {
         for (values, q) in summary.quantiles.iter_mut().zip(QUANTILES) {
             values.push(if rows < 2 {
                 // lerobot has no histogram of a single value and writes the mean.
-                mean[entry].to_f64()
+                mean.to_f64()
             } else {
                 edges.quantile(q, rows, |edge| column.partition_point(|v| *v < edge), |k| column[k - 1])
             });

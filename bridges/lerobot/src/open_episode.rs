@@ -24,7 +24,8 @@ use crate::{durable, parquet_file, picture};
 
 /// Frames that are handed to the parquet writer together.
 const BATCH_FRAMES: usize = 1024;
-/// Bytes of compressed images that may wait for it, and those of a row group. They bound the memory of a long episode with cameras.
+/// Bytes of compressed images that may wait for it, and those of a row group. They bound the memory of a long episode with
+/// cameras.
 const BATCH_BYTES: usize = 4 << 20;
 const ROW_GROUP_BYTES: usize = 32 << 20;
 

@@ -26,8 +26,8 @@ impl PixelCounts {
 
     /// Statistics of values in [0, 1].
     ///
-    /// The standard deviation is the true one. lerobot 0.4.4 squares the pixels in 8 bits, where they overflow, and gets 0 from nearly
-    /// every image; its later versions widen them first.
+    /// The standard deviation is the true one. lerobot 0.4.4 squares the pixels in 8 bits, where they overflow, and gets 0 from
+    /// nearly every image; its later versions widen them first.
     pub(crate) fn summarise(&self) -> Summary {
         let mut summary =
             Summary { min: vec![], max: vec![], mean: vec![], std: vec![], quantiles: std::array::from_fn(|_| Vec::new()) };

@@ -21,8 +21,8 @@ pub(crate) enum Form {
 
 /// Statistics of one feature as `meta/stats.json` holds them; images are in [0, 1], one entry for each channel.
 ///
-/// Quantiles of a data set are the means of its episodes' quantiles, weighted by their numbers of frames, which is how lerobot 0.4.4
-/// defines them. Standard deviations are of the population.
+/// Quantiles of a data set are the means of its episodes' quantiles, weighted by their numbers of frames, which is how lerobot
+/// 0.4.4 defines them. Standard deviations are of the population.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureStats {
     /// Smallest value of each entry.

@@ -17,12 +17,13 @@ use crate::{durable, tasks};
 
 /// Records episodes into a data set.
 ///
-/// An episode is kept when [`Writer::finish_episode`] returns: a process that ends at any moment leaves a data set that opens and holds
-/// every finished episode ([`Writer::sync`] extends this to a power cut). For this each episode has files of its own, complete before they get their names, and `meta/info.json`,
-/// which says how many episodes there are, is replaced last. What an unfinished episode left is passed over by
-/// [`crate::Reader`] and removed by [`Writer::append`].
+/// An episode is kept when [`Writer::finish_episode`] returns: a process that ends at any moment leaves a data set that opens and
+/// holds every finished episode ([`Writer::sync`] extends this to a power cut). For this each episode has files of its own,
+/// complete before they get their names, and `meta/info.json`, which says how many episodes there are, is replaced last. What an
+/// unfinished episode left is passed over by [`crate::Reader`] and removed by [`Writer::append`].
 ///
-/// The same frames give the same bytes. Memory holds the numbers of the open episode and a few megabytes of its compressed images.
+/// The same frames give the same bytes. Memory holds the numbers of the open episode and a few megabytes of its compressed
+/// images.
 pub struct Writer {
     layout: Layout,
     spec: DatasetSpec,
@@ -186,8 +187,8 @@ impl Writer {
 
     /// Waits until the finished episodes are on the disk itself, so that a power cut can't take them.
     ///
-    /// It syncs the whole file system, some ten milliseconds on an idle disk: call it after an episode on a robot, and once at the end
-    /// where thousands are simulated.
+    /// It syncs the whole file system, some ten milliseconds on an idle disk: call it after an episode on a robot, and once at
+    /// the end where thousands are simulated.
     ///
     /// # Errors
     /// [`Error::Io`].

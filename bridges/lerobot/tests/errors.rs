@@ -1,4 +1,5 @@
 //! Bad input is told with the file, the row or the feature, and what was expected.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod fixture;
 

@@ -1,4 +1,5 @@
 //! Data sets and statistics that lerobot 0.4.4 made (`golden/make_golden.py`).
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! What is written is what is read, and is the same bytes each time.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod fixture;
 

@@ -1,4 +1,5 @@
 //! Statistics against a direct computation in double precision.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use proptest::prelude::*;
 use reverie_lerobot::{Column, DatasetSpec, Dtype, Feature, FeatureStats, Reader, Writer};
