@@ -51,6 +51,12 @@ impl Annotator {
         Self { seed, recordings: 0, windows: 0, segments: [0; Task::ALL.len()] }
     }
 
+    /// Goes on behind recordings that were labelled before: `frames` is the length of each, `segments` counts what they were given for each task, in the order of [`Task::ALL`].
+    pub fn resume(seed: u64, frames: &[usize], segments: [usize; Task::ALL.len()]) -> Self {
+        let windows = frames.iter().map(|frames| frames.saturating_sub(WINDOW)).sum();
+        Self { seed, recordings: frames.len() as u64, windows, segments }
+    }
+
     /// The segments of a recording (one state for each frame, at 30 Hz), in the order of their first frame. None if it has fewer than 65
     /// frames.
     pub fn annotate(&mut self, frames: &[SceneState]) -> Vec<Segment> {

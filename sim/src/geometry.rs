@@ -260,9 +260,9 @@ impl Layout {
     /// The grain of a plank of this colour.
     const fn wood([r, g, b]: [u8; 3]) -> Texture {
         const fn darker(channel: u8) -> u8 {
-            (channel as u16 * 7 / 8) as u8
+            (channel as u16 * 5 / 8) as u8
         }
-        Texture::Wood(Pattern { scale_m: 0.05, second_rgb: [darker(r), darker(g), darker(b)] })
+        Texture::Wood(Pattern { scale_m: 0.3, second_rgb: [darker(r), darker(g), darker(b)] })
     }
 
     pub(crate) fn table(&self) -> Vec<Part> {
@@ -292,7 +292,7 @@ impl Layout {
             between([drawer_left, -0.18, 0.0], [drawer_right, 0.18, 0.29], body),
             // The cabinet: back, lid, the panels beside the opening.
             between([-0.44, 0.168, 0.44], [0.44, 0.18, 0.648], body),
-            between([-0.44, 0.13, 0.632], [0.44, 0.18, 0.648], top),
+            between([-0.44, 0.13, 0.632], [0.44, 0.18, 0.649], top),
             slope(right + 0.03, 0.44),
             slope(-0.44, left - 0.03),
             lamp(0.020, self.bulb_m, GLASS),

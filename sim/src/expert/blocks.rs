@@ -117,12 +117,12 @@ impl Expert {
         let block = self.block(observation, plan.block);
         let away = distance(block.at, tcp);
         let empty = observation.robot[6] < plan.width_m - 0.012;
-        let carried = matches!(self.task.rule(), Rule::Place { .. } | Rule::Stack);
+        let carried = matches!(self.rule, Rule::Place { .. } | Rule::Stack);
         if !carried && self.phase < 3 && self.phase_steps > STUCK_STEPS {
             // A finger stands on something.
             return true;
         }
-        match self.task.rule() {
+        match self.rule {
             Rule::Push { .. } | Rule::PushInto { .. } if !plan.drag => {
                 self.phase > 1 && ((block.at[0] - tcp[0]).hypot(block.at[1] - tcp[1]) > 0.09 || block.at[2] < tcp[2] - 0.05)
             }
@@ -158,7 +158,7 @@ impl Expert {
             Rule::Push { .. } | Rule::PushInto { .. } if plan.drag => self.drag(observation, &plan, &block),
             Rule::Push { by_m, .. } => self.push(&block, [(by_m as f32).signum(), 0.0]),
             Rule::PushInto { .. } => self.push(&block, [0.0, -1.0]),
-            Rule::Place { surface: Link::Drawer } | Rule::Stack => self.put_down(observation, &plan, &block),
+            Rule::Place { surface: Link::Drawer | Link::Table } | Rule::Stack => self.lower(observation, &plan, &block),
             Rule::Place { .. } => self.put_on_shelf(observation, &plan, &block),
             Rule::Move { .. } | Rule::Switch { .. } => Vec::new(),
         }
@@ -184,6 +184,7 @@ impl Expert {
         let to = match rule {
             Rule::Stack => self.stack_on(block, &all).at,
             Rule::Place { surface: Link::Drawer } => self.place_in_drawer(observation, &all),
+            Rule::Place { surface: Link::Table } => self.place_on_table(block, &all),
             Rule::Place { .. } => self.place_on_shelf(observation, &all),
             Rule::Push { by_m, .. } => add(block.at, [(by_m as f32).signum() * (0.115 + 0.03 * self.effort), 0.0, 0.0]),
             Rule::PushInto { .. } => [block.at[0], -0.28, block.at[2]],
@@ -269,6 +270,27 @@ impl Expert {
             distance(block.at, held.at) + if covered || out_of_reach { 10.0 } else { 0.0 }
         };
         all.iter().filter(|block| block.index != held.index).min_by(|a, b| away(a).total_cmp(&away(b))).unwrap_or(&all[0])
+    }
+
+    /// A free place on the table, rather near.
+    fn place_on_table(&self, held: &Block, all: &[Block; 3]) -> [f32; 3] {
+        let [[x0, _], [x1, _]] = self.layout.table;
+        let [button_x, button_y] = self.layout.button_xy();
+        let worth = |[x, y]: [f32; 2]| {
+            let others = all.iter().filter(|block| block.index != held.index && block.at[2] > 0.4);
+            let clear = others
+                .map(|block| (block.at[0] - x).hypot(block.at[1] - y))
+                .chain([(button_x - x).hypot(button_y - y)])
+                .fold(0.16, f32::min);
+            clear - 0.1 * (held.at[0] - x).hypot(held.at[1] - y)
+        };
+        let columns = 0..=12;
+        let places = columns.flat_map(|i| {
+            let x = x0 + (x1.min(0.32) - x0) * (i as f32 + 0.3 * self.effort) / 12.3;
+            [-0.14, -0.12, -0.10].map(|y| [x, y])
+        });
+        let [x, y] = places.max_by(|a, b| worth(*a).total_cmp(&worth(*b))).unwrap_or([0.5 * (x0 + x1), -0.12]);
+        [x, y, TABLE_TOP_M + held.half_height() + PLACE_GAP_M]
     }
 
     /// A free place in the open drawer.
@@ -401,10 +423,10 @@ impl Expert {
     }
 
     /// Carries the held block over its goal, lowers it, opens, and goes up.
-    fn put_down(&self, observation: &Observation, plan: &Plan, block: &Block) -> Vec<Waypoint> {
+    fn lower(&self, observation: &Observation, plan: &Plan, block: &Block) -> Vec<Waypoint> {
         let tcp = observation.tcp_in_world();
         // The TCP's place that brings the block's middle over the goal.
-        let goal: [f32; 3] = if self.task.rule() == Rule::Stack {
+        let goal: [f32; 3] = if self.rule == Rule::Stack {
             let under = (0..3)
                 .filter(|&index| index != plan.block)
                 .map(|index| self.block(observation, index))
@@ -416,7 +438,7 @@ impl Expert {
         };
         let released = self.phase >= 3;
         let at = if released { self.anchor } else { std::array::from_fn(|i| goal[i] + tcp[i] - block.at[i]) };
-        let at = if self.task.rule() == Rule::Stack { at } else { [at[0], at[1], at[2].max(LOWEST_IN_DRAWER_M)] };
+        let at = if self.rule == Rule::Stack { at } else { [at[0], at[1], at[2].max(LOWEST_IN_DRAWER_M)] };
         let high = (at[2] + 0.08).max(TRAVEL_M);
         // A hand along x stays clear of the table's edge beside the drawer.
         let yaw = plan.yaw;

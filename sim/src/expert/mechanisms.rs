@@ -25,7 +25,7 @@ impl Expert {
     pub(super) fn lost_mechanism(&self, observation: &Observation) -> bool {
         let (scene, tcp) = (&observation.scene, observation.tcp_in_world());
         let layout = self.layout;
-        match self.task.rule() {
+        match self.rule {
             Rule::Move { slide: Slide::Drawer, by_m } if by_m > 0.0 => {
                 let [_, bar_y, z] = bar(layout, scene[1]);
                 tcp[1] < bar_y - 0.005 || tcp[2] > z + 0.16
@@ -48,7 +48,7 @@ impl Expert {
     /// `None` where that is not a way-point of a mechanism.
     pub fn stray(&mut self, observation: &Observation) -> Option<[f32; 3]> {
         let (layout, scene) = (self.layout, &observation.scene);
-        let around = match self.task.rule() {
+        let around = match self.rule {
             Rule::Move { slide: Slide::Drawer, by_m } if by_m > 0.0 => add(bar(layout, scene[1]), [self.along_bar_m, 0.0, 0.05]),
             Rule::Move { slide: Slide::Drawer, .. } => add(bar(layout, scene[1]), [self.along_bar_m, -0.06, 0.06]),
             Rule::Move { slide: Slide::Door, .. } => add(handle(layout, scene[0]), [0.0, -0.03, 0.02]),

@@ -7,6 +7,7 @@
 mod blocks;
 mod mechanisms;
 mod motion;
+mod reach;
 
 use std::collections::VecDeque;
 
@@ -16,11 +17,11 @@ use rand_distr::{Distribution, StandardNormal};
 use reverie_schema::{Action, GripperCommand, Observation, ROTATION_STEP_RAD, TRANSLATION_STEP_M, derive_seed};
 
 use crate::{
-    Rule, Task,
+    Link, Rule, Task,
     geometry::{Layout, SceneId},
 };
 use blocks::Plan;
-use motion::{distance, wrap};
+use motion::{add, distance, wrap};
 
 /// Share of the remaining way commanded in one control step.
 const GAIN: f32 = 0.35;
@@ -46,7 +47,7 @@ const TRAVEL_M: f32 = 0.58;
 /// Demonstrates one task in one episode.
 #[derive(Clone, Debug)]
 pub struct Expert {
-    task: Task,
+    rule: Rule,
     layout: &'static Layout,
     rng: ChaCha8Rng,
     phase: usize,
@@ -72,6 +73,9 @@ pub struct Expert {
     tremor_std: f32,
     steps: u32,
     close_after: u32,
+    /// A mistake, and the control step at which it is noticed.
+    error_m: [f32; 3],
+    errs_until: u32,
 }
 
 /// What the fingers do at a way-point.
@@ -130,11 +134,30 @@ fn unwrapped_yaw(yaw: f32) -> f32 {
 impl Expert {
     /// The demonstrator of `task` in `scene` for the episode `seed`.
     pub fn new(task: Task, scene: SceneId, seed: u64) -> Self {
+        Self::by_rule(task.rule(), scene, seed)
+    }
+
+    /// One that puts the held block on a free place of the table, which is no task of CALVIN's.
+    pub fn put_down(scene: SceneId, seed: u64) -> Self {
+        Self::by_rule(Rule::Place { surface: Link::Table }, scene, seed)
+    }
+
+    /// Makes it err: for its first `steps` control steps it takes every way-point to be `off_m` from where it is.
+    #[must_use]
+    pub const fn erring(mut self, off_m: [f32; 3], steps: u32) -> Self {
+        self.error_m = off_m;
+        self.errs_until = steps;
+        self
+    }
+
+    fn by_rule(rule: Rule, scene: SceneId, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "expert"));
         let mut normal = || -> f32 { StandardNormal.sample(&mut rng) };
         let offset = std::array::from_fn(|_| normal() * WAYPOINT_STD_M);
         Self {
-            task,
+            rule,
+            error_m: [0.0; 3],
+            errs_until: 0,
             layout: scene.layout(),
             phase: 0,
             settled: 0,
@@ -162,9 +185,10 @@ impl Expert {
             None => self.work(observation),
         };
         let (tcp, turn) = (observation.tcp_in_world(), turn_error(waypoint.turn, observation));
+        let at = if self.steps < self.errs_until { add(waypoint.at, self.error_m) } else { waypoint.at };
         let mut action = [0.0; 7];
         for axis in 0..3 {
-            action[axis] = (waypoint.at[axis] - tcp[axis]) * GAIN / TRANSLATION_STEP_M as f32;
+            action[axis] = (at[axis] - tcp[axis]) * GAIN / TRANSLATION_STEP_M as f32;
             action[3 + axis] = (turn[axis] * GAIN / ROTATION_STEP_RAD as f32).clamp(-self.speed, self.speed);
         }
         // Keep the direction when the speed is limited.
@@ -242,14 +266,14 @@ impl Expert {
 
     /// Whether the fingers are no longer where the way-points behind the first make sense.
     fn lost_it(&self, observation: &Observation) -> bool {
-        match self.task.rule() {
+        match self.rule {
             Rule::Move { .. } | Rule::Switch { .. } => self.lost_mechanism(observation),
             _ => self.lost_block(observation),
         }
     }
 
     fn waypoints(&mut self, observation: &Observation) -> Vec<Waypoint> {
-        match self.task.rule() {
+        match self.rule {
             Rule::Move { slide, by_m } => self.move_slide(observation, slide, by_m > 0.0),
             Rule::Switch { lamp, on } => self.switch(observation, lamp, on),
             rule => self.handle_block(observation, rule),

@@ -1,0 +1,83 @@
+//! `reverie collect`: what the scripted experts do, recorded and labelled.
+
+mod demos;
+mod play;
+mod session;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use reverie_sim::{SceneId, World};
+
+use crate::{
+    config::Config,
+    dataset::ImageFeature,
+    eyes::{CameraName, Eyes},
+};
+
+/// Seeds of recordings begin here, those of evaluations at 0, so that they never meet.
+pub const FIRST_SEED: u64 = 1_000_000;
+
+#[derive(clap::Subcommand)]
+pub enum What {
+    /// Record demonstrations, each of one task
+    Demos(demos::Args),
+    /// Record play: hours of skills in random order, mistakes included, labelled as CALVIN labels its own
+    Play(play::Args),
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// First seed
+    #[arg(long, default_value_t = FIRST_SEED)]
+    seed: u64,
+    /// Camera to record; may be given more than once [default: none, state only]
+    #[arg(long = "camera", value_name = "NAME")]
+    cameras: Vec<CameraName>,
+    /// Folder for the data set; if it holds one that was begun by the same command, it is gone on with
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl Common {
+    fn images(&self, config: &Config) -> Vec<ImageFeature> {
+        let size = |name: &CameraName| {
+            let camera = name.camera(&config.cameras);
+            (name.label().to_owned(), [camera.height, camera.width])
+        };
+        self.cameras.iter().map(size).collect()
+    }
+}
+
+pub fn run(config: &Config, what: &What) -> Result<()> {
+    match what {
+        What::Demos(args) => demos::run(config, args),
+        What::Play(args) => play::run(config, args),
+    }
+}
+
+/// A world with its cameras, for recording.
+struct Stage {
+    eyes: Option<Eyes>,
+    poses: Vec<reverie_schema::scene::Pose>,
+}
+
+impl Stage {
+    fn new(config: &Config, cameras: &[CameraName], world: &World, seed: u64) -> Result<Self> {
+        let eyes = if cameras.is_empty() { None } else { Some(config.randomise.eyes(&config.cameras, world, cameras, seed)?) };
+        Ok(Self { eyes, poses: Vec::new() })
+    }
+
+    /// The pixels that each camera sees now.
+    fn look(&mut self, world: &World) -> Result<Vec<Vec<u8>>> {
+        let Some(eyes) = &mut self.eyes else { return Ok(Vec::new()) };
+        world.poses(&mut self.poses);
+        eyes.look(&self.poses)?;
+        Ok(eyes.images.iter().map(|image| image.rgb.clone()).collect())
+    }
+}
+
+/// Which of `scenes` the episode of this number plays in.
+fn scene_of(scenes: &[SceneId], episode: usize) -> SceneId {
+    scenes.get(episode % scenes.len().max(1)).copied().unwrap_or_default()
+}
