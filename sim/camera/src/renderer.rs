@@ -202,20 +202,22 @@ impl Renderer {
         for (pixel, (rgb, depth)) in pixels.iter_mut().zip(&mut image.depth_m).enumerate() {
             let (row, column) = (pixel / image.width, pixel % image.width);
             let first = row * samples * view.width + column * samples;
-            let at = || (0..samples).flat_map(move |i| (0..samples).map(move |j| first + i * view.width + j));
             let mut light = Vec3::ZERO;
             let (mut nearest, mut owner) = (0.0, SKY);
-            for sample in at() {
-                if let Some(&[red, green, blue]) = self.samples_rgb[3 * sample..].first_chunk() {
-                    light += tone::linear([red, green, blue]);
-                }
-                if self.keys[sample] > nearest {
-                    (nearest, owner) = (self.keys[sample], self.ids[sample]);
+            for start in (0..samples).map(|i| first + i * view.width) {
+                let (keys, ids) = (&self.keys[start..start + samples], &self.ids[start..start + samples]);
+                let (colours, _) = self.samples_rgb[3 * start..3 * (start + samples)].as_chunks();
+                for ((&key, &id), &colour) in keys.iter().zip(ids).zip(colours) {
+                    light += tone::linear(colour);
+                    (nearest, owner) = if key > nearest { (key, id) } else { (nearest, owner) };
                 }
             }
             let mut keys = (0.0, 0.0);
-            for sample in at().filter(|&sample| self.ids[sample] == owner) {
-                keys = (keys.0 + self.keys[sample], keys.1 + 1.0);
+            for start in (0..samples).map(|i| first + i * view.width) {
+                for (&key, &id) in self.keys[start..start + samples].iter().zip(&self.ids[start..start + samples]) {
+                    let share = if id == owner { 1.0 } else { 0.0 };
+                    keys = (keys.0 + share * key, keys.1 + share);
+                }
             }
             *rgb = self.encoder.encode(light * colour_weight);
             *depth = if owner == SKY { view.far_m } else { keys.1 / keys.0 };
