@@ -1,0 +1,177 @@
+//! One stretch of play: skills in random order as a person tries a table, with pauses, slips and second thoughts.
+
+use anyhow::{Result, bail};
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use reverie_schema::{Action, Frame, GripperCommand, Observation, derive_seed};
+use reverie_sim::{Expert, SceneId, SceneState, Task};
+
+use super::Stage;
+use crate::{config::Config, eyes::CameraName, rig::Rig};
+
+/// Control steps after which a skill is given up.
+const MOST_STEPS: usize = 200;
+/// Shares of skills that go otherwise than planned.
+const ERRS: f64 = 0.15;
+const GIVES_UP: f64 = 0.08;
+const WANDERS: f64 = 0.07;
+/// Share of held blocks that are put down on the table although there is a task for them.
+const PUTS_DOWN: f64 = 0.25;
+/// Starts tried before giving up on a seed.
+const START_TRIES: u64 = 20;
+
+/// What happened.
+pub struct Played {
+    pub frames: Vec<Frame>,
+    /// What the labels are made from, one for each frame.
+    pub states: Vec<SceneState>,
+    /// Pixels of each frame and camera.
+    pub images: Vec<Vec<Vec<u8>>>,
+}
+
+/// What the hand is up to.
+enum Errand {
+    Task(Task),
+    PutDown,
+    Wander,
+}
+
+struct Session {
+    rig: Rig,
+    scene: SceneId,
+    stage: Stage,
+    rng: ChaCha8Rng,
+    played: Played,
+    steps: usize,
+}
+
+/// Plays for `steps` control steps from a random start. The same arguments give the same play.
+pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) -> Result<Played> {
+    let scene = config.sim.scene;
+    let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "play"));
+    let rig = start(config, &mut rng, seed)?;
+    let stage = Stage::new(config, cameras, &rig.world, seed)?;
+    let played = Played { frames: Vec::new(), states: Vec::new(), images: Vec::new() };
+    let mut session = Session { rig, scene, stage, rng, played, steps };
+    let mut errand = 0;
+    while session.goes_on() {
+        session.next(derive_seed(seed, &format!("errand {errand}")))?;
+        errand += 1;
+    }
+    Ok(session.played)
+}
+
+fn start(config: &Config, rng: &mut ChaCha8Rng, seed: u64) -> Result<Rig> {
+    for attempt in 0..START_TRIES {
+        let task = *Task::ALL.choose(rng).expect("34 tasks");
+        if let Ok(rig) = Rig::new(config, task, derive_seed(seed, "play start").wrapping_add(attempt)) {
+            return Ok(rig);
+        }
+    }
+    bail!("no valid start for play in scene {} with seed {seed} in {START_TRIES} tries", config.sim.scene)
+}
+
+impl Session {
+    fn goes_on(&self) -> bool {
+        self.played.frames.len() < self.steps
+    }
+
+    fn next(&mut self, seed: u64) -> Result<()> {
+        match self.choose() {
+            Errand::Wander => self.wander(),
+            errand => self.skill(&errand, seed),
+        }
+    }
+
+    fn choose(&mut self) -> Errand {
+        let state = self.rig.world.scene_state();
+        let holds = Expert::holds_block(&state);
+        if !holds && self.rng.random_bool(WANDERS) {
+            return Errand::Wander;
+        }
+        let possible: Vec<Task> = Task::ALL.into_iter().filter(|&task| Expert::can_do(task, self.scene, &state)).collect();
+        if holds && (possible.is_empty() || self.rng.random_bool(PUTS_DOWN)) {
+            return Errand::PutDown;
+        }
+        // By category first: there are six ways to rotate a block and one to stack it.
+        let mut categories: Vec<u8> = possible.iter().map(|task| task.category()).collect();
+        categories.sort_unstable();
+        categories.dedup();
+        let Some(&category) = categories.choose(&mut self.rng) else { return Errand::Wander };
+        let tasks: Vec<Task> = possible.into_iter().filter(|task| task.category() == category).collect();
+        tasks.choose(&mut self.rng).map_or(Errand::Wander, |&task| Errand::Task(task))
+    }
+
+    fn skill(&mut self, errand: &Errand, seed: u64) -> Result<()> {
+        let expert = match *errand {
+            Errand::Task(task) => {
+                self.rig.begin(task);
+                Expert::new(task, self.scene, seed)
+            }
+            _ => Expert::put_down(self.scene, seed),
+        };
+        let mut expert = if self.rng.random_bool(ERRS) {
+            let mut off = || self.rng.random_range(-0.03..0.03);
+            let off_m = [off(), off(), off().abs()];
+            let steps = self.rng.random_range(25..80);
+            expert.erring(off_m, steps)
+        } else {
+            expert
+        };
+        let patience = if self.rng.random_bool(GIVES_UP) { self.rng.random_range(10..60) } else { MOST_STEPS };
+        let mut left_after = self.rng.random_range(2..16);
+        for _ in 0..patience {
+            let observation = self.rig.observe();
+            let action = expert.act(&observation);
+            if !self.step(observation, action)? {
+                return Ok(());
+            }
+            let done = match errand {
+                Errand::Task(_) => self.rig.solved(),
+                _ => !Expert::holds_block(&self.rig.world.scene_state()),
+            };
+            if done {
+                left_after -= 1;
+                if left_after == 0 {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The hand goes to a random point over the table, or stays a while.
+    fn wander(&mut self) -> Result<()> {
+        let point = [
+            self.rng.random_range(-0.3..0.35),
+            self.rng.random_range(-0.30..-0.05),
+            self.rng.random_range(0.50..0.66),
+        ];
+        let gripper = if self.rng.random() { GripperCommand::Open } else { GripperCommand::Close };
+        let speed = self.rng.random_range(0.0..0.9_f32);
+        for _ in 0..self.rng.random_range(10..50) {
+            let observation = self.rig.observe();
+            let mut action = Expert::towards(point, &observation);
+            for entry in &mut action.0[..6] {
+                *entry = (*entry + self.rng.random_range(-0.06..0.06)).clamp(-speed, speed);
+            }
+            action.0[6] = gripper.sign();
+            if !self.step(observation, action)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Records and takes a step; false when the time is over.
+    fn step(&mut self, observation: Observation, action: Action) -> Result<bool> {
+        if !self.goes_on() {
+            return Ok(false);
+        }
+        self.played.states.push(self.rig.world.scene_state());
+        self.played.images.push(self.stage.look(&self.rig.world)?);
+        self.played.frames.push(Frame { observation, action });
+        self.rig.act(action)?;
+        Ok(self.goes_on())
+    }
+}
