@@ -26,6 +26,7 @@ mod error;
 mod expert;
 pub mod geometry;
 mod mechanism;
+mod motor;
 mod part;
 mod start;
 mod task;

@@ -98,7 +98,6 @@ impl World {
         });
         let (arm, more) = Arm::build(&mut physics, spec, config, q);
         built.extend(more);
-        arm.place(&mut physics, q, config);
 
         let rigid = built.into_iter().map(|body| {
             let shapes = body.parts.into_iter().map(|part| part.shape).collect();
@@ -125,8 +124,7 @@ impl World {
         if let Some((joint, &value)) = command.position.iter().enumerate().find(|(_, value)| !value.is_finite()) {
             return Err(SimError::CommandNotFinite { joint, value });
         }
-        let dt = self.physics.integration_parameters.dt;
-        self.arm.drive(&mut self.physics, command, dt);
+        self.arm.drive(&mut self.physics, command);
         self.physics.step();
         self.logic.gripper = command.gripper;
         self.logic.steps += 1;
