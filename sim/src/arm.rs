@@ -6,10 +6,11 @@
 
 use rapier3d::{na, prelude::*};
 use reverie_schema::{GripperCommand, JointCommand, N_ARM, RobotSpec, scene::Form};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     WorldConfig, convert,
-    motor::{Demand, Motor},
+    motor::{Demand, Motor, Stops},
     part::{Link, Part},
 };
 
@@ -19,12 +20,15 @@ const FINGER_ARMATURE_KG: f32 = 0.2;
 const FINGER_SPEED_MPS: f32 = 0.2;
 /// Velocity gain of a finger's motor, N s/m: stiff enough that only the force limit matters once the pads touch.
 const FINGER_DAMPING: f32 = 2000.0;
+/// Where the joints' and the fingers' stops begin to act.
+const JOINT_STOP_REACH_RAD: f32 = 1.0e-3;
+const FINGER_STOP_REACH_M: f32 = 1.0e-4;
 
 const WHITE: [u8; 3] = [236, 238, 240];
 const GREY: [u8; 3] = [70, 76, 84];
 
 /// Handles of the arm's joints and bodies.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Arm {
     /// A joint of the arm's multibody, to look it up by.
     base: MultibodyJointHandle,
@@ -126,10 +130,13 @@ impl Arm {
         let arm = Self {
             base: joints[0],
             joints: std::array::from_fn(|i| {
-                let limits = [spec.joints[i].lower_rad as f32, spec.joints[i].upper_rad as f32];
-                Motor::new(world, joints[i], JointAxis::AngX, limits)
+                let range = [spec.joints[i].lower_rad as f32, spec.joints[i].upper_rad as f32];
+                Motor::new(world, joints[i], JointAxis::AngX, Stops { range, reach: JOINT_STOP_REACH_RAD })
             }),
-            fingers: fingers.map(|finger| Motor::new(world, finger, JointAxis::LinX, [0.0, spec.finger_travel_m as f32])),
+            fingers: fingers.map(|finger| {
+                let stops = Stops { range: [0.0, spec.finger_travel_m as f32], reach: FINGER_STOP_REACH_M };
+                Motor::new(world, finger, JointAxis::LinX, stops)
+            }),
             hand,
             hand_from_tcp: convert::pose_from_isometry(&spec.hand_from_tcp()),
             velocity_limit: std::array::from_fn(|i| spec.joints[i].velocity_radps as f32),

@@ -125,6 +125,7 @@ impl World {
             return Err(SimError::CommandNotFinite { joint, value });
         }
         self.arm.drive(&mut self.physics, command);
+        self.mechanisms.set_stops(&mut self.physics);
         self.physics.step();
         self.logic.gripper = command.gripper;
         self.logic.steps += 1;
