@@ -34,8 +34,9 @@ pub(crate) struct Arm {
     base: MultibodyJointHandle,
     joints: [Motor; N_ARM],
     fingers: [Motor; 2],
-    hand: RigidBodyHandle,
-    hand_from_tcp: Pose,
+    /// The last link, with the hand.
+    link7: RigidBodyHandle,
+    link7_from_tcp: Pose,
     velocity_limit: [f32; N_ARM],
     effort_limit: [f32; N_ARM],
     gains: [f32; 2],
@@ -48,6 +49,7 @@ pub(crate) struct Arm {
 pub(crate) struct BuiltBody {
     pub name: String,
     pub handle: RigidBodyHandle,
+    pub body_from_drawn: Pose,
     pub parts: Vec<Part>,
 }
 
@@ -58,48 +60,42 @@ impl Arm {
         bodies.push(BuiltBody {
             name: "robot/base".into(),
             handle: base,
+            body_from_drawn: Pose::IDENTITY,
             parts: vec![
                 Part::new(Form::Cylinder { radius: 0.09, half_height: 0.12 }, [0.0, 0.0, -0.12], [0.0; 3], GREY).drawn_only(),
                 Part::new(Form::Cylinder { radius: 0.075, half_height: 0.14 }, [0.0, 0.0, 0.14], [0.0; 3], WHITE).drawn_only(),
             ],
         });
 
+        let link7_from_hand = convert::pose_from_isometry(&spec.link7_from_hand());
+        // Inertia of a solid 0.06 x 0.2 x 0.066 m box of that mass.
+        let (hand_com, hand_inertia) = (Vector::new(0.0, 0.0, 0.03), Vector::new(0.0027, 0.0005, 0.0026));
+        let hand_mass = MassProperties::new(hand_com, spec.hand_mass_kg as f32, hand_inertia).transform_by(&link7_from_hand);
         let mut parent = base;
         let mut world_from_link = spec.world_from_base();
         let joints = std::array::from_fn(|i| {
             let joint = &spec.joints[i];
             world_from_link *= joint.parent_from_link(q[i]);
-            let body = link_body(&world_from_link).additional_mass_properties(mass_properties(
-                joint.com_m,
-                joint.mass_kg,
-                joint.inertia_kgm2,
-            ));
-            let link = world.insert_body(body);
+            let own_mass = mass_properties(joint.com_m, joint.mass_kg, joint.inertia_kgm2);
+            let mass = if i + 1 == N_ARM { own_mass + hand_mass } else { own_mass };
+            let link = world.insert_body(link_body(&world_from_link).additional_mass_properties(mass));
             let data = revolute(&joint.parent_from_joint(), [joint.lower_rad as f32, joint.upper_rad as f32]);
             let handle = insert(world, parent, link, data.build());
-            bodies.push(BuiltBody { name: format!("robot/link{}", i + 1), handle: link, parts: link_parts(i) });
+            bodies.push(BuiltBody { name: format!("robot/link{}", i + 1), handle: link, body_from_drawn: Pose::IDENTITY, parts: link_parts(i) });
             parent = link;
             handle
         });
 
-        let link7_from_hand = spec.link7_from_hand();
-        let world_from_hand = world_from_link * link7_from_hand;
-        let hand_mass = spec.hand_mass_kg as f32;
-        let hand = world.insert_body(link_body(&world_from_hand).additional_mass_properties(MassProperties::new(
-            Vector::new(0.0, 0.0, 0.03),
-            hand_mass,
-            // A solid 0.06 x 0.2 x 0.066 m box of that mass.
-            Vector::new(0.0027, 0.0005, 0.0026),
-        )));
+        // The hand is one body with the last link, to which it is bolted: a link less in the mass matrix.
+        let hand = parent;
         let hand_parts = vec![Part::cuboid([0.0, 0.0, 0.033], [0.0315, 0.102, 0.033], WHITE)];
         for part in &hand_parts {
-            world.insert_collider(part.collider(Link::Robot), Some(hand));
+            let in_hand = part.collider(Link::Robot);
+            let in_link7 = link7_from_hand * in_hand.position;
+            world.insert_collider(in_hand.position(in_link7), Some(hand));
         }
-        let fixed = GenericJointBuilder::new(JointAxesMask::LOCKED_FIXED_AXES)
-            .local_frame1(convert::pose_from_isometry(&link7_from_hand))
-            .contacts_enabled(false);
-        insert(world, parent, hand, fixed.build());
-        bodies.push(BuiltBody { name: "robot/hand".into(), handle: hand, parts: hand_parts });
+        bodies.push(BuiltBody { name: "robot/hand".into(), handle: hand, body_from_drawn: link7_from_hand, parts: hand_parts });
+        let world_from_hand = world_from_link * spec.link7_from_hand();
 
         let fingers = std::array::from_fn(|side| {
             let sign = if side == 0 { 1.0 } else { -1.0 };
@@ -117,12 +113,12 @@ impl Arm {
             let along = Pose::from_rotation(Rotation::from_rotation_z(sign * std::f32::consts::FRAC_PI_2));
             let travel = spec.finger_travel_m as f32;
             let data = GenericJointBuilder::new(JointAxesMask::LOCKED_PRISMATIC_AXES)
-                .local_frame1(along)
+                .local_frame1(link7_from_hand * along)
                 .local_frame2(along)
                 .limits(JointAxis::LinX, [0.0, travel])
                 .contacts_enabled(false);
             let handle = insert(world, hand, finger, data.build());
-            bodies.push(BuiltBody { name: format!("robot/finger{}", side + 1), handle: finger, parts });
+            bodies.push(BuiltBody { name: format!("robot/finger{}", side + 1), handle: finger, body_from_drawn: Pose::IDENTITY, parts });
             handle
         });
 
@@ -137,8 +133,8 @@ impl Arm {
                 let stops = Stops { range: [0.0, spec.finger_travel_m as f32], reach: FINGER_STOP_REACH_M };
                 Motor::new(world, finger, JointAxis::LinX, stops)
             }),
-            hand,
-            hand_from_tcp: convert::pose_from_isometry(&spec.hand_from_tcp()),
+            link7: hand,
+            link7_from_tcp: link7_from_hand * convert::pose_from_isometry(&spec.hand_from_tcp()),
             velocity_limit: std::array::from_fn(|i| spec.joints[i].velocity_radps as f32),
             effort_limit: std::array::from_fn(|i| spec.joints[i].effort_nm as f32),
             gains: [config.arm_stiffness, config.arm_damping],
@@ -217,7 +213,7 @@ impl Arm {
     }
 
     pub fn world_from_tcp(&self, world: &PhysicsWorld) -> Pose {
-        *world.bodies[self.hand].position() * self.hand_from_tcp
+        *world.bodies[self.link7].position() * self.link7_from_tcp
     }
 }
 

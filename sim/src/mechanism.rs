@@ -180,6 +180,6 @@ impl Slide {
         if let Some((multibody, _)) = world.multibody_joints.get_mut(handle) {
             multibody.damping_mut().fill(0.0);
         }
-        (handle, BuiltBody { name: self.name.into(), handle: body, parts: self.parts })
+        (handle, BuiltBody { name: self.name.into(), handle: body, body_from_drawn: Pose::IDENTITY, parts: self.parts })
     }
 }

@@ -40,7 +40,8 @@ pub struct World {
 /// Where a drawn body gets its pose from.
 #[derive(Clone, Copy, Debug)]
 enum Drawn {
-    Body(RigidBodyHandle),
+    /// A body, and `body_from_drawn`.
+    Body(RigidBodyHandle, Pose),
     BulbLight,
     LedLight,
 }
@@ -93,7 +94,7 @@ impl World {
 
         let rigid = built.into_iter().map(|body| {
             let shapes = body.parts.into_iter().map(|part| part.shape).collect();
-            (Drawn::Body(body.handle), scene::Body { name: body.name, shapes })
+            (Drawn::Body(body.handle, body.body_from_drawn), scene::Body { name: body.name, shapes })
         });
         let light = |drawn, name: &str, part: Part| (drawn, scene::Body { name: name.into(), shapes: vec![part.shape] });
         let bodies = rigid
@@ -247,7 +248,7 @@ impl World {
         };
         out.clear();
         out.extend(self.bodies.iter().map(|(drawn, _)| match *drawn {
-            Drawn::Body(handle) => convert::scene_pose(self.physics.bodies[handle].position()),
+            Drawn::Body(handle, body_from_drawn) => convert::scene_pose(&(*self.physics.bodies[handle].position() * body_from_drawn)),
             Drawn::BulbLight => light(self.logic.bulb, geometry::BULB_M),
             Drawn::LedLight => light(self.logic.led, geometry::LED_M),
         }));
@@ -316,7 +317,7 @@ fn fixture(physics: &mut PhysicsWorld, name: &str, link: Link, parts: Vec<Part>)
     for part in parts.iter().filter(|part| part.solid) {
         physics.insert_collider(part.collider(link), Some(handle));
     }
-    BuiltBody { name: name.into(), handle, parts }
+    BuiltBody { name: name.into(), handle, body_from_drawn: Pose::IDENTITY, parts }
 }
 
 fn block(physics: &mut PhysicsWorld, index: usize, start: &StartState) -> BuiltBody {
@@ -333,5 +334,5 @@ fn block(physics: &mut PhysicsWorld, index: usize, start: &StartState) -> BuiltB
     for part in &parts {
         physics.insert_collider(part.collider(Link::Block(index)), Some(handle));
     }
-    BuiltBody { name: format!("block/{}", ["red", "blue", "pink"][index]), handle, parts }
+    BuiltBody { name: format!("block/{}", ["red", "blue", "pink"][index]), handle, body_from_drawn: Pose::IDENTITY, parts }
 }
