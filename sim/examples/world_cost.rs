@@ -117,5 +117,8 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut scaling: Vec<f64> = (0..5).map(|_| steps_per_second(cores) / steps_per_second(1)).collect();
     scaling.sort_unstable_by(f64::total_cmp);
-    println!("{cores} threads against one: each does {:.3} of its steps (middle of five, {:.3} to {:.3})", scaling[2], scaling[0], scaling[4]);
+    println!(
+        "{cores} threads against one: each does {:.3} of its steps (middle of five, {:.3} to {:.3})",
+        scaling[2], scaling[0], scaling[4]
+    );
 }

@@ -81,7 +81,12 @@ impl Arm {
             let link = world.insert_body(link_body(&world_from_link).additional_mass_properties(mass));
             let data = revolute(&joint.parent_from_joint(), [joint.lower_rad as f32, joint.upper_rad as f32]);
             let handle = insert(world, parent, link, data.build());
-            bodies.push(BuiltBody { name: format!("robot/link{}", i + 1), handle: link, body_from_drawn: Pose::IDENTITY, parts: link_parts(i) });
+            bodies.push(BuiltBody {
+                name: format!("robot/link{}", i + 1),
+                handle: link,
+                body_from_drawn: Pose::IDENTITY,
+                parts: link_parts(i),
+            });
             parent = link;
             handle
         });
@@ -118,7 +123,12 @@ impl Arm {
                 .limits(JointAxis::LinX, [0.0, travel])
                 .contacts_enabled(false);
             let handle = insert(world, hand, finger, data.build());
-            bodies.push(BuiltBody { name: format!("robot/finger{}", side + 1), handle: finger, body_from_drawn: Pose::IDENTITY, parts });
+            bodies.push(BuiltBody {
+                name: format!("robot/finger{}", side + 1),
+                handle: finger,
+                body_from_drawn: Pose::IDENTITY,
+                parts,
+            });
             handle
         });
 

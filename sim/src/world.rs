@@ -248,7 +248,9 @@ impl World {
         };
         out.clear();
         out.extend(self.bodies.iter().map(|(drawn, _)| match *drawn {
-            Drawn::Body(handle, body_from_drawn) => convert::scene_pose(&(*self.physics.bodies[handle].position() * body_from_drawn)),
+            Drawn::Body(handle, body_from_drawn) => {
+                convert::scene_pose(&(*self.physics.bodies[handle].position() * body_from_drawn))
+            }
             Drawn::BulbLight => light(self.logic.bulb, geometry::BULB_M),
             Drawn::LedLight => light(self.logic.led, geometry::LED_M),
         }));
