@@ -6,9 +6,11 @@
 
 use rapier3d::{na, prelude::*};
 use reverie_schema::{GripperCommand, JointCommand, N_ARM, RobotSpec, scene::Form};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     WorldConfig, convert,
+    motor::{Demand, Motor, Stops},
     part::{Link, Part},
 };
 
@@ -18,20 +20,26 @@ const FINGER_ARMATURE_KG: f32 = 0.2;
 const FINGER_SPEED_MPS: f32 = 0.2;
 /// Velocity gain of a finger's motor, N s/m: stiff enough that only the force limit matters once the pads touch.
 const FINGER_DAMPING: f32 = 2000.0;
+/// Where the joints' and the fingers' stops begin to act.
+const JOINT_STOP_REACH_RAD: f32 = 1.0e-3;
+const FINGER_STOP_REACH_M: f32 = 1.0e-4;
 
 const WHITE: [u8; 3] = [236, 238, 240];
 const GREY: [u8; 3] = [70, 76, 84];
 
 /// Handles of the arm's joints and bodies.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Arm {
-    joints: [MultibodyJointHandle; N_ARM],
-    fingers: [MultibodyJointHandle; 2],
-    hand: RigidBodyHandle,
-    hand_from_tcp: Pose,
+    /// A joint of the arm's multibody, to look it up by.
+    base: MultibodyJointHandle,
+    joints: [Motor; N_ARM],
+    fingers: [Motor; 2],
+    /// The last link, with the hand.
+    link7: RigidBodyHandle,
+    link7_from_tcp: Pose,
     velocity_limit: [f32; N_ARM],
+    effort_limit: [f32; N_ARM],
     gains: [f32; 2],
-    finger_travel: f32,
     grip_force: f32,
     release_force: f32,
     /// What the position motors track: it follows the command no faster than the joints may move.
@@ -41,6 +49,7 @@ pub(crate) struct Arm {
 pub(crate) struct BuiltBody {
     pub name: String,
     pub handle: RigidBodyHandle,
+    pub body_from_drawn: Pose,
     pub parts: Vec<Part>,
 }
 
@@ -51,50 +60,47 @@ impl Arm {
         bodies.push(BuiltBody {
             name: "robot/base".into(),
             handle: base,
+            body_from_drawn: Pose::IDENTITY,
             parts: vec![
                 Part::new(Form::Cylinder { radius: 0.09, half_height: 0.12 }, [0.0, 0.0, -0.12], [0.0; 3], GREY).drawn_only(),
                 Part::new(Form::Cylinder { radius: 0.075, half_height: 0.14 }, [0.0, 0.0, 0.14], [0.0; 3], WHITE).drawn_only(),
             ],
         });
 
+        let link7_from_hand = convert::pose_from_isometry(&spec.link7_from_hand());
+        // Inertia of a solid 0.06 x 0.2 x 0.066 m box of that mass.
+        let (hand_com, hand_inertia) = (Vector::new(0.0, 0.0, 0.03), Vector::new(0.0027, 0.0005, 0.0026));
+        let hand_mass = MassProperties::new(hand_com, spec.hand_mass_kg as f32, hand_inertia).transform_by(&link7_from_hand);
         let mut parent = base;
         let mut world_from_link = spec.world_from_base();
         let joints = std::array::from_fn(|i| {
             let joint = &spec.joints[i];
             world_from_link *= joint.parent_from_link(q[i]);
-            let body = link_body(&world_from_link).additional_mass_properties(mass_properties(
-                joint.com_m,
-                joint.mass_kg,
-                joint.inertia_kgm2,
-            ));
-            let link = world.insert_body(body);
-            let data = revolute(&joint.parent_from_joint(), [joint.lower_rad as f32, joint.upper_rad as f32])
-                .motor_model(JointAxis::AngX, MotorModel::ForceBased)
-                .motor_max_force(JointAxis::AngX, joint.effort_nm as f32);
+            let own_mass = mass_properties(joint.com_m, joint.mass_kg, joint.inertia_kgm2);
+            let mass = if i + 1 == N_ARM { own_mass + hand_mass } else { own_mass };
+            let link = world.insert_body(link_body(&world_from_link).additional_mass_properties(mass));
+            let data = revolute(&joint.parent_from_joint(), [joint.lower_rad as f32, joint.upper_rad as f32]);
             let handle = insert(world, parent, link, data.build());
-            bodies.push(BuiltBody { name: format!("robot/link{}", i + 1), handle: link, parts: link_parts(i) });
+            bodies.push(BuiltBody {
+                name: format!("robot/link{}", i + 1),
+                handle: link,
+                body_from_drawn: Pose::IDENTITY,
+                parts: link_parts(i),
+            });
             parent = link;
             handle
         });
 
-        let link7_from_hand = spec.link7_from_hand();
-        let world_from_hand = world_from_link * link7_from_hand;
-        let hand_mass = spec.hand_mass_kg as f32;
-        let hand = world.insert_body(link_body(&world_from_hand).additional_mass_properties(MassProperties::new(
-            Vector::new(0.0, 0.0, 0.03),
-            hand_mass,
-            // A solid 0.06 x 0.2 x 0.066 m box of that mass.
-            Vector::new(0.0027, 0.0005, 0.0026),
-        )));
+        // The hand is one body with the last link, to which it is bolted: a link less in the mass matrix.
+        let hand = parent;
         let hand_parts = vec![Part::cuboid([0.0, 0.0, 0.033], [0.0315, 0.102, 0.033], WHITE)];
         for part in &hand_parts {
-            world.insert_collider(part.collider(Link::Robot), Some(hand));
+            let in_hand = part.collider(Link::Robot);
+            let in_link7 = link7_from_hand * in_hand.position;
+            world.insert_collider(in_hand.position(in_link7), Some(hand));
         }
-        let fixed = GenericJointBuilder::new(JointAxesMask::LOCKED_FIXED_AXES)
-            .local_frame1(convert::pose_from_isometry(&link7_from_hand))
-            .contacts_enabled(false);
-        insert(world, parent, hand, fixed.build());
-        bodies.push(BuiltBody { name: "robot/hand".into(), handle: hand, parts: hand_parts });
+        bodies.push(BuiltBody { name: "robot/hand".into(), handle: hand, body_from_drawn: link7_from_hand, parts: hand_parts });
+        let world_from_hand = world_from_link * spec.link7_from_hand();
 
         let fingers = std::array::from_fn(|side| {
             let sign = if side == 0 { 1.0 } else { -1.0 };
@@ -112,51 +118,52 @@ impl Arm {
             let along = Pose::from_rotation(Rotation::from_rotation_z(sign * std::f32::consts::FRAC_PI_2));
             let travel = spec.finger_travel_m as f32;
             let data = GenericJointBuilder::new(JointAxesMask::LOCKED_PRISMATIC_AXES)
-                .local_frame1(along)
+                .local_frame1(link7_from_hand * along)
                 .local_frame2(along)
                 .limits(JointAxis::LinX, [0.0, travel])
-                .motor_model(JointAxis::LinX, MotorModel::ForceBased)
                 .contacts_enabled(false);
             let handle = insert(world, hand, finger, data.build());
-            bodies.push(BuiltBody { name: format!("robot/finger{}", side + 1), handle: finger, parts });
+            bodies.push(BuiltBody {
+                name: format!("robot/finger{}", side + 1),
+                handle: finger,
+                body_from_drawn: Pose::IDENTITY,
+                parts,
+            });
             handle
         });
 
+        place(world, &joints, &fingers, spec, config, q);
         let arm = Self {
-            joints,
-            fingers,
-            hand,
-            hand_from_tcp: convert::pose_from_isometry(&spec.hand_from_tcp()),
+            base: joints[0],
+            joints: std::array::from_fn(|i| {
+                let range = [spec.joints[i].lower_rad as f32, spec.joints[i].upper_rad as f32];
+                Motor::new(world, joints[i], JointAxis::AngX, Stops { range, reach: JOINT_STOP_REACH_RAD })
+            }),
+            fingers: fingers.map(|finger| {
+                let stops = Stops { range: [0.0, spec.finger_travel_m as f32], reach: FINGER_STOP_REACH_M };
+                Motor::new(world, finger, JointAxis::LinX, stops)
+            }),
+            link7: hand,
+            link7_from_tcp: link7_from_hand * convert::pose_from_isometry(&spec.hand_from_tcp()),
             velocity_limit: std::array::from_fn(|i| spec.joints[i].velocity_radps as f32),
+            effort_limit: std::array::from_fn(|i| spec.joints[i].effort_nm as f32),
             gains: [config.arm_stiffness, config.arm_damping],
-            finger_travel: spec.finger_travel_m as f32,
             grip_force: config.grip_force_n,
             release_force: config.release_force_n,
             reference: q.map(|angle| angle as f32),
         };
+        arm.couple_fingers(world);
         (arm, bodies)
     }
 
-    /// Puts the joints where they belong. To be called once, when the multibody's root has become fixed.
-    pub fn place(&self, world: &mut PhysicsWorld, q: &[f64; N_ARM], config: &WorldConfig) {
-        let finger = self.finger_travel;
-        let angles = self.joints.iter().copied().zip(q.iter().map(|&a| a as f32));
-        let all: Vec<_> = angles.chain(self.fingers.iter().map(|&f| (f, finger))).collect();
-        place_joints(world, &all);
-        let ids = self.fingers.map(|finger| dof(world, finger));
-        let Some((multibody, _)) = world.multibody_joints.get_mut(self.joints[0]) else { return };
-        multibody.damping_mut().fill(0.0);
-        let armature = multibody.armature_mut();
-        armature.fill(config.arm_armature);
-        for (_, dof) in ids {
-            armature[dof] = FINGER_ARMATURE_KG;
-        }
-        // One motor moves both fingers in the real hand.
+    /// One motor moves both fingers in the real hand.
+    fn couple_fingers(&self, world: &mut PhysicsWorld) {
+        let Some((multibody, _)) = world.multibody_joints.get_mut(self.base) else { return };
         multibody.add_dof_coupling(MultibodyDofCoupling {
-            link1: ids[0].0,
+            link1: self.fingers[0].link(),
             dof1: 0,
             axis1: 0,
-            link2: ids[1].0,
+            link2: self.fingers[1].link(),
             dof2: 0,
             axis2: 0,
             coeff: 1.0,
@@ -164,39 +171,45 @@ impl Arm {
         });
     }
 
-    /// Sets the motors for the next step of `dt` seconds.
+    /// Sets the motors for the next step.
     ///
     /// A cascade as in real joint controllers: torque = damping (v - q'), v = reference' + stiffness / damping (reference - q) within
     /// the speed limit, so that a joint held back by contact does not race to catch up when it comes free. At rest this is the
     /// stiffness; the torque is cut at the effort limit.
-    pub fn drive(&mut self, world: &mut PhysicsWorld, command: &JointCommand, dt: f32) {
+    pub fn drive(&mut self, world: &mut PhysicsWorld, command: &JointCommand) {
+        let parameters = &world.integration_parameters;
+        let dt = parameters.dt;
+        let Some((multibody, _)) = world.multibody_joints.get_mut(self.base) else { return };
         let [stiffness, damping] = self.gains;
-        for i in 0..N_ARM {
+        for (i, motor) in self.joints.iter_mut().enumerate() {
             let limit = self.velocity_limit[i];
-            let (angle, _) = coordinate(world, self.joints[i], 3);
+            let (angle, _) = motor.coordinate(multibody);
             let change = (command.position[i] as f32 - self.reference[i]).clamp(-limit * dt, limit * dt);
             self.reference[i] += change;
             let speed = change / dt + stiffness / damping * (self.reference[i] - angle);
-            with_joint(world, self.joints[i], |joint| {
-                joint.set_motor_velocity(JointAxis::AngX, speed.clamp(-limit, limit), damping);
-            });
+            let demand = if speed.abs() < limit {
+                Demand { stiffness, target: self.reference[i], damping, speed: change / dt, max_force: self.effort_limit[i] }
+            } else {
+                Demand { stiffness: 0.0, target: angle, damping, speed: limit.copysign(speed), max_force: self.effort_limit[i] }
+            };
+            motor.drive(multibody, &demand, parameters);
         }
-        let (speed, force) = match command.gripper {
+        let (speed, max_force) = match command.gripper {
             GripperCommand::Open => (FINGER_SPEED_MPS, self.release_force),
             GripperCommand::Close => (-FINGER_SPEED_MPS, self.grip_force),
         };
-        for finger in self.fingers {
-            with_joint(world, finger, |joint| {
-                joint.set_motor_velocity(JointAxis::LinX, speed, FINGER_DAMPING).set_motor_max_force(JointAxis::LinX, force);
-            });
+        for motor in &mut self.fingers {
+            let demand = Demand { stiffness: 0.0, target: 0.0, damping: FINGER_DAMPING, speed, max_force };
+            motor.drive(multibody, &demand, parameters);
         }
     }
 
     /// Joint angles and speeds.
     pub fn joint_state(&self, world: &PhysicsWorld) -> ([f64; N_ARM], [f64; N_ARM]) {
         let mut state = ([0.0; N_ARM], [0.0; N_ARM]);
-        for (i, &joint) in self.joints.iter().enumerate() {
-            let (angle, speed) = coordinate(world, joint, 3);
+        let Some((multibody, _)) = world.multibody_joints.get(self.base) else { return state };
+        for (i, joint) in self.joints.iter().enumerate() {
+            let (angle, speed) = joint.coordinate(multibody);
             state.0[i] = angle.into();
             state.1[i] = speed.into();
         }
@@ -205,21 +218,35 @@ impl Arm {
 
     /// Distance between the pads, metres.
     pub fn gripper_width(&self, world: &PhysicsWorld) -> f32 {
-        self.fingers.iter().map(|&finger| coordinate(world, finger, 0).0).sum()
+        let Some((multibody, _)) = world.multibody_joints.get(self.base) else { return 0.0 };
+        self.fingers.iter().map(|finger| finger.coordinate(multibody).0).sum()
     }
 
     pub fn world_from_tcp(&self, world: &PhysicsWorld) -> Pose {
-        *world.bodies[self.hand].position() * self.hand_from_tcp
+        *world.bodies[self.link7].position() * self.link7_from_tcp
     }
 }
 
-/// `(link id, index in the per-degree-of-freedom vectors)` of a one-axis joint.
-fn dof(world: &PhysicsWorld, joint: MultibodyJointHandle) -> (usize, usize) {
-    world
-        .multibody_joints
-        .get(joint)
-        .and_then(|(multibody, id)| multibody.link(id).map(|link| (id, link.assembly_id())))
-        .unwrap_or_default()
+/// Puts the joints where they belong, the fingers open.
+fn place(
+    world: &mut PhysicsWorld,
+    joints: &[MultibodyJointHandle; N_ARM],
+    fingers: &[MultibodyJointHandle; 2],
+    spec: &RobotSpec,
+    config: &WorldConfig,
+    q: &[f64; N_ARM],
+) {
+    let angles = joints.iter().copied().zip(q.iter().map(|&a| a as f32));
+    let all: Vec<_> = angles.chain(fingers.iter().map(|&finger| (finger, spec.finger_travel_m as f32))).collect();
+    place_joints(world, &all);
+    let ids = fingers.map(|finger| dof_of(&world.multibody_joints, finger));
+    let Some((multibody, _)) = world.multibody_joints.get_mut(joints[0]) else { return };
+    multibody.damping_mut().fill(0.0);
+    let armature = multibody.armature_mut();
+    armature.fill(config.arm_armature);
+    for dof in ids {
+        armature[dof] = FINGER_ARMATURE_KG;
+    }
 }
 
 /// Moves one-axis joints from 0 to the given coordinates, which must be done before anything else moves them.
@@ -241,14 +268,6 @@ pub(crate) fn place_joints(world: &mut PhysicsWorld, coordinates: &[(MultibodyJo
 
 fn dof_of(joints: &MultibodyJointSet, joint: MultibodyJointHandle) -> usize {
     joints.get(joint).and_then(|(multibody, id)| multibody.link(id)).map_or(0, |link| link.assembly_id())
-}
-
-pub(crate) fn with_joint(world: &mut PhysicsWorld, handle: MultibodyJointHandle, set: impl FnOnce(&mut GenericJoint)) {
-    if let Some((multibody, id)) = world.multibody_joints.get_mut(handle)
-        && let Some(link) = multibody.link_mut(id)
-    {
-        set(&mut link.joint.data);
-    }
 }
 
 /// Coordinate and speed of a one-axis joint; `axis` is 0 for a prismatic, 3 for a revolute one.

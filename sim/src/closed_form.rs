@@ -3,7 +3,11 @@
 use rapier3d::prelude::*;
 use reverie_schema::{JointCommand, RobotSpec};
 
-use crate::{Link, StartState, World, WorldConfig, arm, world};
+use crate::{
+    Link, StartState, World, WorldConfig, arm,
+    motor::{Demand, Motor, Stops},
+    world,
+};
 
 const MASS: f32 = 2.0;
 const LENGTH: f32 = 0.5;
@@ -70,6 +74,73 @@ fn a_motor_gives_no_more_than_its_effort_limit() {
     // Half of the gravity torque is left over: I q'' = -m g c / 2.
     let expected = -limit / (MASS * LENGTH * LENGTH + 1.0e-3) * 12.0 * dt;
     assert!((speed / expected - 1.0).abs() < 0.05, "{speed} {expected}");
+}
+
+/// The arm's own kind of motor on the rod, asked to hold the angle `target`.
+fn hold(physics: &mut PhysicsWorld, joint: MultibodyJointHandle, motor: &mut Motor, target: f32, max_force: f32) {
+    let demand = Demand { stiffness: 4000.0, target, damping: 300.0, speed: 0.0, max_force };
+    let parameters = &physics.integration_parameters;
+    motor.drive(physics.multibody_joints.get_mut(joint).unwrap().0, &demand, parameters);
+    physics.step();
+}
+
+fn rod_with_motor() -> (PhysicsWorld, MultibodyJointHandle, Motor) {
+    let (physics, joint) = rod(|joint| joint);
+    let stops = Stops { range: [-3.0, 3.0], reach: 0.0 };
+    let motor = Motor::new(&physics, joint, JointAxis::AngX, stops);
+    (physics, joint, motor)
+}
+
+/// m g c cos(q) = kp (target - q).
+#[test]
+fn an_implicit_motor_sags_by_the_gravity_torque_over_its_stiffness() {
+    let (mut physics, joint, mut motor) = rod_with_motor();
+    for _ in 0..2400 {
+        hold(&mut physics, joint, &mut motor, 0.2, 200.0);
+    }
+    let (angle, speed) = arm::coordinate(&physics, joint, 3);
+    let torque = MASS * 9.81 * LENGTH * angle.cos();
+    assert!(speed.abs() < 1e-4);
+    assert!((4000.0 * (0.2 - angle) / torque - 1.0).abs() < 2e-3, "angle {angle}");
+}
+
+/// Under a load of twice the limit, I q'' = limit - m g c cos(q); against a far target, I q'' = limit - m g c: from the first step on.
+#[test]
+fn an_implicit_motor_gives_no_more_than_its_effort_limit() {
+    let load = MASS * 9.81 * LENGTH;
+    let inertia = MASS * LENGTH * LENGTH + 1.0e-3;
+    for (target, limit) in [(0.0, 0.5 * load), (2.0, 1.5 * load), (2.0, 3.0 * load)] {
+        let (mut physics, joint, mut motor) = rod_with_motor();
+        let dt = physics.integration_parameters.dt;
+        // One step for the mass matrix, which is unknown before.
+        let steps = 12;
+        hold(&mut physics, joint, &mut motor, 0.0, limit);
+        let before = arm::coordinate(&physics, joint, 3).1;
+        for _ in 0..steps {
+            hold(&mut physics, joint, &mut motor, target, limit);
+        }
+        let gained = arm::coordinate(&physics, joint, 3).1 - before;
+        let expected = (limit - load) / inertia * steps as f32 * dt;
+        assert!((gained / expected - 1.0).abs() < 0.05, "limit {limit}: {gained} {expected}");
+    }
+}
+
+/// Thrown at its stop, the rod ends there.
+#[test]
+fn a_stop_is_not_passed() {
+    let (mut physics, joint) = rod(|joint| joint);
+    let stops = Stops { range: [-1.0, 0.3], reach: 0.001 };
+    let mut motor = Motor::new(&physics, joint, JointAxis::AngX, stops);
+    let demand = Demand { stiffness: 0.0, target: 0.0, damping: 300.0, speed: 4.0, max_force: 60.0 };
+    for _ in 0..480 {
+        let parameters = &physics.integration_parameters;
+        motor.drive(physics.multibody_joints.get_mut(joint).unwrap().0, &demand, parameters);
+        physics.step();
+        let angle = arm::coordinate(&physics, joint, 3).0;
+        assert!(angle < 0.302, "{angle}");
+    }
+    let angle = arm::coordinate(&physics, joint, 3).0;
+    assert!((angle - 0.3).abs() < 0.002, "{angle}");
 }
 
 /// E = m g c sin(q) + I q'^2 / 2 stays what it was.

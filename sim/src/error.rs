@@ -58,4 +58,22 @@ pub enum SimError {
         /// What would do.
         expected: &'static str,
     },
+    /// A snapshot file that could not be written or read.
+    #[error("world snapshot {path}: {reason}")]
+    SnapshotFile {
+        /// The file.
+        path: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// A snapshot file of another format version.
+    #[error("world snapshot {path} has format version {found}, this program reads {expected}; save it again with this program")]
+    SnapshotVersion {
+        /// The file.
+        path: String,
+        /// The version in its header.
+        found: u32,
+        /// The version that is read.
+        expected: u32,
+    },
 }

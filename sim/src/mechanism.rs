@@ -7,6 +7,7 @@ use crate::{
     arm::{self, BuiltBody},
     convert,
     geometry::{self, LEAN_RAD},
+    motor::Stops,
     part::{Link, Part},
 };
 
@@ -16,6 +17,8 @@ const DRY_FRICTION_DAMPING: f32 = 1.0e5;
 const BUTTON_STIFFNESS: f32 = 1000.0;
 /// Damping of the button, N s/m.
 const BUTTON_DAMPING: f32 = 20.0;
+/// Where their stops begin to act, metres.
+const STOP_REACH_M: f32 = 1.0e-3;
 /// Mass of the lever and of the cap, kg.
 const SMALL_MASS_KG: f32 = 0.2;
 
@@ -30,10 +33,16 @@ pub(crate) struct Positions {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mechanisms {
-    door: MultibodyJointHandle,
-    drawer: MultibodyJointHandle,
-    button: MultibodyJointHandle,
-    switch: MultibodyJointHandle,
+    door: Mechanism,
+    drawer: Mechanism,
+    button: Mechanism,
+    switch: Mechanism,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mechanism {
+    joint: MultibodyJointHandle,
+    stops: Stops,
 }
 
 struct Slide {
@@ -50,14 +59,15 @@ struct Slide {
 }
 
 impl Mechanisms {
-    /// Each is a multibody of its own, so that touching one does not wake the others' equations.
+    /// Each is a multibody of its own, which sleeps until something touches it: touching one does not wake the others' equations.
     pub fn build(world: &mut PhysicsWorld, config: &WorldConfig, start: &Positions) -> (Self, Vec<BuiltBody>) {
         let layout = config.scene.layout();
         let mut bodies = Vec::new();
         let mut add = |slide: Slide, position: f32| {
-            let (handle, body) = slide.build(world, config, position);
+            let stops = Stops { range: [0.0, slide.range], reach: STOP_REACH_M };
+            let (joint, body) = slide.build(world, config, position);
             bodies.push(body);
-            handle
+            Mechanism { joint, stops }
         };
         let door = add(
             Slide {
@@ -118,8 +128,21 @@ impl Mechanisms {
         (Self { door, drawer, button, switch }, bodies)
     }
 
+    /// Prepares the stops for the next step, of what rests as well: it may be hit.
+    pub fn set_stops(&self, world: &mut PhysicsWorld) {
+        let dt = world.integration_parameters.dt;
+        for Mechanism { joint, stops } in [self.door, self.drawer, self.button, self.switch] {
+            let (q, q_dot) = arm::coordinate(world, joint, 0);
+            if let Some((multibody, id)) = world.multibody_joints.get_mut(joint)
+                && let Some(link) = multibody.link_mut(id)
+            {
+                stops.set(&mut link.joint.data, JointAxis::LinX, [q, q_dot], dt);
+            }
+        }
+    }
+
     pub fn positions(&self, world: &PhysicsWorld) -> Positions {
-        let at = |joint| arm::coordinate(world, joint, 0).0;
+        let at = |mechanism: Mechanism| arm::coordinate(world, mechanism.joint, 0).0;
         Positions { door: at(self.door), drawer: at(self.drawer), button: at(self.button), switch: at(self.switch) }
     }
 }
@@ -133,7 +156,7 @@ impl Slide {
             RigidBodyBuilder::dynamic()
                 .pose(frame)
                 .gravity_scale(0.0)
-                .can_sleep(false)
+                .sleeping(true)
                 .additional_mass_properties(MassProperties::new(Vector::ZERO, self.mass, inertia)),
         );
         for part in self.parts.iter().filter(|part| part.solid) {
@@ -158,6 +181,6 @@ impl Slide {
         if let Some((multibody, _)) = world.multibody_joints.get_mut(handle) {
             multibody.damping_mut().fill(0.0);
         }
-        (handle, BuiltBody { name: self.name.into(), handle: body, parts: self.parts })
+        (handle, BuiltBody { name: self.name.into(), handle: body, body_from_drawn: Pose::IDENTITY, parts: self.parts })
     }
 }

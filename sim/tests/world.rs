@@ -6,8 +6,8 @@ mod arm_rig;
 
 use arm_rig::ArmRig;
 use rand::{Rng, SeedableRng};
-use reverie_schema::{Action, RobotSpec};
-use reverie_sim::{Link, SceneId, SimError, StartState, Task, World, WorldConfig};
+use reverie_schema::{Action, GripperCommand, RobotSpec};
+use reverie_sim::{Link, SceneId, SimError, StartState, Task, World, WorldConfig, WorldSnapshot};
 
 /// Random play: bursts of random direction, the gripper opening and closing.
 fn play(rig: &mut ArmRig, rng: &mut rand_chacha::ChaCha8Rng, steps: usize, mut each: impl FnMut(&mut ArmRig)) {
@@ -66,6 +66,64 @@ fn a_restored_world_goes_on_identically() {
     fresh.servo.restore(&servo);
     fresh.steps = steps;
     assert_eq!(first, go_on(&mut fresh), "in a world built alike");
+}
+
+/// Through a file, while a block hangs between the fingers.
+#[test]
+fn a_world_restored_from_disk_goes_on_identically() {
+    let begin = || {
+        let mut start = StartState::neutral();
+        start.blocks[1] = [0.05, -0.12, 0.46, 0.0];
+        start.blocks[0] = [0.30, -0.08, 0.46, 0.0];
+        start.blocks[2] = [0.20, -0.08, 0.46, 1.57];
+        start.tcp_in_world = [0.05, -0.12, 0.56, std::f64::consts::PI, 0.0, std::f64::consts::FRAC_PI_2];
+        ArmRig::new(&WorldConfig::default(), &start).unwrap()
+    };
+    let mut rig = begin();
+    rig.go([0.05, -0.12, 0.465], GripperCommand::Open, 30);
+    rig.go([0.05, -0.12, 0.465], GripperCommand::Close, 20);
+    rig.go([0.05, -0.12, 0.52], GripperCommand::Close, 20);
+    assert!(rig.world.scene_obs()[14] > 0.49, "the block hangs");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("world.bin");
+    rig.world.snapshot().save(&file).unwrap();
+    let mut fresh = begin();
+    fresh.world.restore(&WorldSnapshot::load(&file).unwrap());
+    fresh.servo.restore(&rig.servo.snapshot());
+    fresh.steps = rig.steps;
+    let go_on = |rig: &mut ArmRig| {
+        let mut hashes = Vec::new();
+        play(rig, &mut rng(2), 90, |rig| hashes.push(rig.world.state_hash()));
+        hashes
+    };
+    assert_eq!(go_on(&mut rig), go_on(&mut fresh));
+}
+
+#[test]
+fn bad_snapshot_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("world.bin");
+    let refusal = || WorldSnapshot::load(&file).err().unwrap().to_string();
+    assert!(refusal().contains("world.bin"), "{}", refusal());
+
+    let spec = RobotSpec::panda();
+    let world = World::new(&WorldConfig::default(), &spec, &StartState::neutral(), &spec.home_rad).unwrap();
+    world.snapshot().save(&file).unwrap();
+    let good = std::fs::read(&file).unwrap();
+    let with = |bytes: &[u8], expected: &str| {
+        std::fs::write(&file, bytes).unwrap();
+        assert!(refusal().contains("world.bin") && refusal().contains(expected), "{}", refusal());
+    };
+    with(b"something else", "is no world snapshot");
+    with(&good[..10], "ends early");
+    with(&good[..good.len() - 1], "ends early");
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    with(&damaged, "damaged");
+    let mut newer = good;
+    newer[8] = 99;
+    with(&newer, "format version 99");
 }
 
 /// Joint limits within 5 mrad, blocks slower than 8 m/s, no NaN. Joint speeds within 10 % of the published limits while the robot

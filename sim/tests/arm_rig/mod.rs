@@ -21,7 +21,13 @@ impl ArmRig {
         Some(Self { world, servo, steps: 0 })
     }
 
+    #[allow(dead_code, reason = "not everybody who shares this file looks at the commands, or does not")]
     pub fn step(&mut self, action: Action) {
+        self.step_observed(action, |_| ());
+    }
+
+    /// As [`ArmRig::step`], and shows each joint command to `see`.
+    pub fn step_observed(&mut self, action: Action, mut see: impl FnMut(&JointCommand)) {
         let begin = Stamp(self.steps * CONTROL_PERIOD_NS);
         let mut chunk = ActionChunk::from_rows(begin, &[action]).unwrap();
         chunk.seq = self.steps as u64 + 1;
@@ -32,6 +38,7 @@ impl ArmRig {
             let mut measured = self.world.joint_state();
             measured.stamp = now;
             self.servo.tick(now, &measured, &mut command);
+            see(&command);
             self.world.step(&command).unwrap();
         }
         self.steps += 1;
