@@ -8,6 +8,8 @@ use reverie_policy::DecoderConfig;
 use reverie_sim::WorldConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::{eyes::CameraSection, randomise::RandomiseSection};
+
 /// Everything that can be configured. `configs/default.toml` spells all of it out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +22,12 @@ pub struct Config {
     pub decode: DecodeSection,
     /// Demonstrations.
     pub collect: CollectSection,
+    /// Cameras.
+    pub cameras: CameraSection,
+    /// Delays of the simulated robot.
+    pub delay: DelaySection,
+    /// Randomisation for training.
+    pub randomise: RandomiseSection,
     /// Training of policies.
     #[cfg(feature = "learn")]
     pub train: reverie_policy::TrainConfig,
@@ -42,6 +50,16 @@ impl Default for CollectSection {
     fn default() -> Self {
         Self { stray_share: 0.0 }
     }
+}
+
+/// How late things come, in lockstep.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DelaySection {
+    /// Control steps between an action or a plan and its arrival at the servo.
+    pub action_steps: u32,
+    /// Control steps between an observation and its arrival at whoever acts.
+    pub observation_steps: u32,
 }
 
 /// How a policy is decoded and its chunks are played.

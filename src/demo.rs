@@ -38,9 +38,9 @@ pub struct Args {
     /// Folder of the policy's checkpoint
     #[arg(long, default_value = models::SHIPPED)]
     policy: PathBuf,
-    /// Task; may be given more than once [default: the eight of drawer, slider, bulb and LED]
-    #[arg(long = "task", value_name = "TASK")]
-    tasks: Vec<Task>,
+    /// Task, or `mechanism` (the eight of drawer, slider, bulb and LED); may be given more than once
+    #[arg(long = "task", value_name = "TASK", default_value = "mechanism")]
+    tasks: Vec<Selection>,
     /// Episodes of each task and decoder
     #[arg(long, default_value_t = 4)]
     episodes: u64,
@@ -99,7 +99,7 @@ struct Outcome {
 pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
     ensure!(args.episodes > 0, "--episodes must be at least 1");
     let checkpoint = models::load(&args.policy)?;
-    let tasks = if args.tasks.is_empty() { Task::MECHANISM.to_vec() } else { args.tasks.clone() };
+    let tasks = Selection::tasks(&args.tasks);
     for &task in &tasks {
         checkpoint.task_index(task.name())?;
     }

@@ -70,6 +70,10 @@ impl Eyes {
         })
     }
 
+    pub fn cameras_mut(&mut self) -> &mut [Camera] {
+        &mut self.cameras
+    }
+
     /// Takes a picture with each camera into `images`.
     pub fn look(&mut self, world_from_body: &[Pose]) -> Result<()> {
         for (camera, image) in self.cameras.iter().zip(&mut self.images) {

@@ -4,20 +4,26 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod clock;
-#[cfg(feature = "learn")]
+mod actor;
+mod bench;
+#[cfg(feature = "data")]
 mod collect;
 mod config;
-#[cfg(feature = "learn")]
+#[cfg(feature = "data")]
 mod dataset;
 mod demo;
 mod doctor;
 mod eval;
+mod eyes;
+#[cfg(feature = "data")]
+mod import;
 mod models;
 mod parallel;
 mod pilot;
 mod planner;
 #[cfg(feature = "robot")]
 mod policy_process;
+mod randomise;
 mod realtime;
 mod recorder;
 mod report;
@@ -25,6 +31,9 @@ mod rig;
 mod robot;
 #[cfg(feature = "robot")]
 mod robot_process;
+#[cfg(all(feature = "data", feature = "view"))]
+mod show;
+mod tasks;
 #[cfg(feature = "learn")]
 mod train;
 mod view;
@@ -56,16 +65,24 @@ enum Verb {
     /// Be the policy of a robot that talks over zenoh
     #[cfg(feature = "robot")]
     Run(policy_process::Args),
-    /// Record demonstrations by the scripted experts
-    #[cfg(feature = "learn")]
-    Collect(collect::Args),
+    /// Record what the scripted experts do: demonstrations, or play
+    #[cfg(feature = "data")]
+    #[command(subcommand)]
+    Collect(collect::What),
+    /// Bring another program's data set into our form
+    #[cfg(feature = "data")]
+    #[command(subcommand)]
+    Import(import::What),
     /// Train networks
     #[cfg(feature = "learn")]
     #[command(subcommand)]
     Train(train::What),
-    /// Evaluate a policy on random starts, in lockstep
+    /// Evaluate a policy or the scripted experts, in lockstep
     Eval(eval::Args),
-    /// Open a recording in the rerun viewer
+    /// Measure speed
+    #[command(subcommand)]
+    Bench(bench::What),
+    /// Open a recording, or an episode of a data set, in the rerun viewer
     View(view::Args),
     /// Report what this machine has and lacks
     Doctor {
@@ -103,11 +120,14 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Verb::Sim(args) => robot_process::run(&config, args, &INTERRUPTED),
         #[cfg(feature = "robot")]
         Verb::Run(args) => policy_process::run(&config, args, &INTERRUPTED),
-        #[cfg(feature = "learn")]
-        Verb::Collect(args) => collect::run(&config, args),
+        #[cfg(feature = "data")]
+        Verb::Collect(what) => collect::run(&config, what),
+        #[cfg(feature = "data")]
+        Verb::Import(what) => import::run(&config, what),
         #[cfg(feature = "learn")]
         Verb::Train(what) => train::run(&config, what, &INTERRUPTED),
         Verb::Eval(args) => eval::run(&config, args),
+        Verb::Bench(what) => bench::run(&config, what),
         Verb::View(args) => view::run(args),
         Verb::Doctor { json } => doctor::run(*json),
     }

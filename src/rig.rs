@@ -1,11 +1,13 @@
 //! World and servo in lockstep: time moves only when told, and everything repeats to the last bit.
 
+use std::collections::VecDeque;
+
 use anyhow::{Context, Result};
 use reverie_control::{Arm, Servo, euler::isometry_from_euler};
 use reverie_schema::{Action, ActionChunk, CONTROL_PERIOD_NS, JointCommand, N_ARM, Observation, RobotSpec, Stamp, derive_seed};
 use reverie_sim::{Expert, Link, STEPS_PER_CONTROL, SceneId, SceneState, StartState, Task, World};
 
-use crate::config::Config;
+use crate::config::{Config, DelaySection};
 
 /// Draws of a start state before giving up on a seed: some TCP poses are out of reach or touch something.
 const START_TRIES: u64 = 50;
@@ -26,6 +28,12 @@ pub struct Rig {
     steps: u32,
     /// Control steps before the present task began.
     steps_before: u32,
+    delay: DelaySection,
+    /// Observations under way, the newest at the back.
+    seen: VecDeque<Observation>,
+    /// Plans under way with the control step at which they arrive, and actions under way.
+    plans: VecDeque<(u32, ActionChunk)>,
+    actions: VecDeque<Action>,
 }
 
 impl Rig {
@@ -72,6 +80,10 @@ impl Rig {
             start: state,
             steps: 0,
             steps_before: 0,
+            delay: config.delay.clone(),
+            seen: VecDeque::new(),
+            plans: VecDeque::new(),
+            actions: VecDeque::new(),
         }))
     }
 
@@ -126,19 +138,33 @@ impl Rig {
         Stamp(i64::from(self.steps) * CONTROL_PERIOD_NS)
     }
 
-    /// The observation at this moment, stamped with the beginning of the control step.
+    /// The observation of this control step, stamped with its beginning; under a delay, the newest that has arrived.
     pub fn observe(&mut self) -> Observation {
-        Observation { stamp: self.step_start(), ..self.world.observe() }
+        let now = Observation { stamp: self.step_start(), ..self.world.observe() };
+        self.seen.push_back(now);
+        while self.seen.len() > self.delay.observation_steps as usize + 1 {
+            self.seen.pop_front();
+        }
+        self.seen.front().copied().unwrap_or(now)
     }
 
-    /// Hands the servo a plan.
+    /// Hands the servo a plan; under a delay it arrives later.
     pub fn offer(&mut self, chunk: &ActionChunk) -> Result<()> {
+        self.plans.push_back((self.steps + self.delay.action_steps, *chunk));
+        self.deliver()
+    }
+
+    fn deliver(&mut self) -> Result<()> {
         let now = self.step_start();
-        self.servo.offer(now, chunk).with_context(|| format!("chunk {} refused", chunk.seq))
+        while let Some((_, chunk)) = self.plans.pop_front_if(|(arrives, _)| *arrives <= self.steps) {
+            self.servo.offer(now, &chunk).with_context(|| format!("chunk {} refused", chunk.seq))?;
+        }
+        Ok(())
     }
 
     /// One control step: eight physics steps, the servo before each.
     pub fn step(&mut self) -> Result<()> {
+        self.deliver()?;
         let begin = self.step_start();
         for substep in 0..STEPS_PER_CONTROL as i64 {
             let now = begin.plus_ns(substep * CONTROL_PERIOD_NS / STEPS_PER_CONTROL as i64);
@@ -151,11 +177,17 @@ impl Rig {
         Ok(())
     }
 
-    /// One control step under a plan of one row.
+    /// One control step under an action; under a delay, under the one that arrives now, and at rest before the first has.
     pub fn act(&mut self, action: Action) -> Result<()> {
-        let mut chunk = ActionChunk::from_rows(self.step_start(), &[action])?;
-        chunk.seq = u64::from(self.steps) + 1;
-        self.offer(&chunk)?;
+        self.actions.push_back(action);
+        if self.actions.len() > self.delay.action_steps as usize
+            && let Some(action) = self.actions.pop_front()
+        {
+            let now = self.step_start();
+            let mut chunk = ActionChunk::from_rows(now, &[action])?;
+            chunk.seq = u64::from(self.steps) + 1;
+            self.servo.offer(now, &chunk).with_context(|| format!("action of step {} refused", self.steps))?;
+        }
         self.step()
     }
 }

@@ -23,7 +23,7 @@ use reverie_schema::{
 };
 use reverie_sim::{STEPS_PER_CONTROL, STEPS_PER_SECOND, SceneState, StartState, Task, World};
 
-use crate::{clock::WallClock, config::Config, realtime, rig::Start};
+use crate::{clock::WallClock, config::Config, realtime, rig::Rig};
 
 /// SCHED_FIFO priorities: the servo before the robot that it drives.
 const SERVO_PRIORITY: u8 = 80;
@@ -249,8 +249,13 @@ impl Plant {
 
     /// Builds the start state, and waits until the servo commands it.
     fn begin(&mut self, order: EpisodeOrder, world: &mut World, grid: &mut Grid) -> Option<Episode> {
-        match Start::new(&self.config, order.task, order.seed) {
-            Ok(start) => *world = start.world,
+        if StartState::before(order.task, 0).is_some() {
+            let reason = format!("{} begins with a block in the hand, which a start in real time does not have", order.task);
+            self.tell(PlantEvent::Refused { order, reason });
+            return None;
+        }
+        match Rig::new(&self.config, order.task, order.seed) {
+            Ok(rig) => *world = rig.world,
             Err(error) => {
                 self.tell(PlantEvent::Refused { order, reason: format!("{error:#}") });
                 return None;

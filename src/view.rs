@@ -1,6 +1,9 @@
-//! `reverie view`: a recording in the rerun viewer.
+//! `reverie view`: a recording, or an episode of a data set, in the rerun viewer.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail, ensure};
 
@@ -9,23 +12,61 @@ const VERSION: &str = "0.36.3";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The recording, for example demo.rrd
-    recording: PathBuf,
+    /// A recording, for example demo.rrd, or the folder of a data set
+    what: PathBuf,
+    /// Episode of the data set
+    #[cfg(all(feature = "data", feature = "view"))]
+    #[arg(long, default_value_t = 0)]
+    episode: usize,
+    /// Write the episode as a recording to this file instead of opening the viewer
+    #[cfg(all(feature = "data", feature = "view"))]
+    #[arg(long, value_name = "FILE")]
+    rrd: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    ensure!(args.recording.is_file(), "no recording {}; `reverie demo` makes demo.rrd", args.recording.display());
+    if !args.what.is_dir() {
+        ensure!(
+            args.what.is_file(),
+            "no recording {}; `reverie demo` makes demo.rrd, `reverie collect` data sets",
+            args.what.display()
+        );
+        return open(&args.what);
+    }
+    #[cfg(all(feature = "data", feature = "view"))]
+    return episode(args);
+    #[cfg(not(all(feature = "data", feature = "view")))]
+    bail!("this program was built without the features `data` and `view`, which show data sets");
+}
+
+#[cfg(all(feature = "data", feature = "view"))]
+fn episode(args: &Args) -> Result<()> {
+    use crate::show;
+    if let Some(path) = &args.rrd {
+        show::write_episode(&args.what, args.episode, path)?;
+        println!("wrote {}", path.display());
+        return Ok(());
+    }
+    // The viewer reads the file while it is open.
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(format!("episode_{}.rrd", args.episode));
+    show::write_episode(&args.what, args.episode, &path)?;
+    open(&path)
+}
+
+fn open(recording: &Path) -> Result<()> {
     for program in ["rerun", ".venv-rerun/bin/rerun"] {
         let Ok(output) = Command::new(program).arg("--version").output() else { continue };
         if !String::from_utf8_lossy(&output.stdout).contains(VERSION) {
             continue;
         }
-        let status = Command::new(program).args(["--bind", "127.0.0.1"]).arg(&args.recording).status()?;
+        let status = Command::new(program).args(["--bind", "127.0.0.1"]).arg(recording).status()?;
         ensure!(status.success(), "{program} ended with {status}");
         return Ok(());
     }
     bail!(
-        "no rerun viewer {VERSION} on the PATH; `cargo xtask view {}` installs one and opens the recording",
-        args.recording.display()
+        "no rerun viewer {VERSION} on the PATH; `cargo xtask view {}` installs one (data sets: write a recording with --rrd FILE \
+         first, then open that)",
+        recording.display()
     )
 }

@@ -38,6 +38,16 @@ pub enum Error {
         /// Poses given.
         got: usize,
     },
+    /// An image's pixels are not its width times its height times three.
+    #[error("camera {camera}: {got} bytes for an image of {expected}")]
+    ImageSize {
+        /// The camera.
+        camera: String,
+        /// Bytes that its size asks for.
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
     /// Rerun refused what was logged.
     #[error("rerun refuses to log {entity}: {reason}")]
     Log {

@@ -10,7 +10,7 @@ use rerun::{
 };
 
 use crate::{
-    ViewerOptions,
+    Plots, ViewerOptions,
     blueprint::{Layout, Node, View},
     servo::opaque,
 };
@@ -24,11 +24,18 @@ pub(crate) const LOG: &str = "log";
 
 /// 3-D left, plots right, the text log below.
 pub(crate) fn rollout(options: &ViewerOptions) -> Layout {
-    let plots = Node::Split {
-        kind: ContainerKind::Vertical,
-        children: vec![
-            (2.2, plot("Joints, rad", "/plots/joints", Legend::Shown)),
-            (1.0, plot("Gripper, mm", "/plots/gripper", Legend::Shown)),
+    let mut children = Vec::new();
+    if options.cameras {
+        let camera = |name, origin| {
+            Node::View(View { class: "2D", name, origin, contents: &["$origin/**"], properties: Vec::new() })
+        };
+        let both = vec![(1.0, camera("Static camera", "/cameras/static")), (1.0, camera("Gripper camera", "/cameras/gripper"))];
+        children.push((2.2, Node::Split { kind: ContainerKind::Horizontal, children: both }));
+    }
+    children.push((2.2, plot("Joints, rad", "/plots/joints", Legend::Shown)));
+    children.push((1.0, plot("Gripper, mm", "/plots/gripper", Legend::Shown)));
+    if options.plots == Plots::Servo {
+        children.extend([
             (1.0, plot("Tracking error, mm", "/plots/tracking", Legend::Hidden)),
             (
                 1.0,
@@ -38,8 +45,9 @@ pub(crate) fn rollout(options: &ViewerOptions) -> Layout {
                 ]),
             ),
             (1.0, plot("Servo lateness, µs", "/plots/lateness", Legend::Hidden)),
-        ],
-    };
+        ]);
+    }
+    let plots = Node::Split { kind: ContainerKind::Vertical, children };
     let above = Node::Split { kind: ContainerKind::Horizontal, children: vec![(3.0, world(options)), (2.0, plots)] };
     Layout {
         root: Node::Split { kind: ContainerKind::Vertical, children: vec![(5.0, above), (1.0, events(TIME))] },

@@ -42,4 +42,4 @@ pub use curves::{Curves, TrainPoint};
 pub use error::Error;
 pub use recording::Written;
 pub use servo::ServoPoint;
-pub use viewer::{Level, Viewer, ViewerOptions};
+pub use viewer::{Level, Plots, Viewer, ViewerOptions};

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use rerun::{
-    Clear, LineStrips3D, Radius, Scalars, SeriesLines, StateChange, TextLog, ViewCoordinates,
+    Clear, Image, LineStrips3D, Radius, Scalars, SeriesLines, StateChange, TextLog, ViewCoordinates,
     components::{InterpolationMode, TextLogLevel},
 };
 use reverie_schema::{
@@ -39,6 +39,20 @@ pub struct ViewerOptions {
     pub servo_period_ns: i64,
     /// Distance between open fingers, metres, which the plot shows as the command "open". Default 0.08 (Franka hand).
     pub gripper_open_m: f64,
+    /// Whether camera images come, and the screen has room for those named `static` and `gripper`. Default no.
+    pub cameras: bool,
+    /// Which plots there are. Default [`Plots::Servo`].
+    pub plots: Plots,
+}
+
+/// What is plotted beside the world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Plots {
+    /// Joints, gripper, tracking, decoding and the servo's lateness.
+    #[default]
+    Servo,
+    /// Joints and gripper: a recording that knows no commanded joints.
+    Measured,
 }
 
 impl Default for ViewerOptions {
@@ -49,6 +63,8 @@ impl Default for ViewerOptions {
             look_at_in_world_m: [-0.08, -0.12, 0.46],
             servo_period_ns: 5_000_000,
             gripper_open_m: 0.08,
+            cameras: false,
+            plots: Plots::Servo,
         }
     }
 }
@@ -182,6 +198,22 @@ impl Viewer {
         self.with(|rollout| {
             let at = rollout.at(stamp);
             rollout.bodies.place(&rollout.recording, at, world_from_body)
+        })
+    }
+
+    /// Shows a camera's picture, `[height, width, 3]` sRGB from the top; `size` is `[width, height]`.
+    ///
+    /// # Errors
+    /// [`Error::ImageSize`] if there are fewer or more pixels; see [`Viewer`].
+    pub fn image(&mut self, stamp: Stamp, camera: &str, size: [u32; 2], rgb: &[u8]) -> Result<(), Error> {
+        self.with(|rollout| {
+            let [width, height] = size;
+            let expected = 3 * width as usize * height as usize;
+            if rgb.len() != expected {
+                return Err(Error::ImageSize { camera: camera.to_owned(), expected, got: rgb.len() });
+            }
+            let at = rollout.at(stamp);
+            rollout.recording.log(format!("cameras/{camera}"), at, &Image::from_rgb24(rgb.to_vec(), size))
         })
     }
 

@@ -1,0 +1,67 @@
+//! Who moves the robot in lockstep: a scripted expert, or a policy.
+
+use anyhow::Result;
+use reverie_policy::{Checkpoint, DecoderConfig};
+use reverie_schema::DecodeReport;
+use reverie_sim::{Expert, SceneId, Task};
+
+use crate::{clock::WallClock, models, planner::Planner, rig::Rig};
+
+pub enum Actor {
+    Expert(Option<Box<Expert>>),
+    Policy {
+        planner: Box<Planner>,
+        /// Rows played before the next plan.
+        rows: usize,
+        steps: usize,
+    },
+}
+
+impl Actor {
+    pub const fn expert() -> Self {
+        Self::Expert(None)
+    }
+
+    pub fn policy(checkpoint: &Checkpoint, decoder: &DecoderConfig, rows: usize, device: &str) -> Result<Self> {
+        Ok(Self::Policy { planner: Box::new(models::planner(checkpoint, decoder, device)?), rows, steps: 0 })
+    }
+
+    /// Begins a task.
+    pub fn begin(&mut self, task: Task, scene: SceneId, seed: u64) -> Result<()> {
+        match self {
+            Self::Expert(expert) => *expert = Some(Box::new(Expert::new(task, scene, seed))),
+            Self::Policy { planner, steps, .. } => {
+                planner.reset(task.name(), seed)?;
+                *steps = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// One control step of `rig`; what decoding took, if there was any.
+    pub fn step(&mut self, rig: &mut Rig) -> Result<Option<DecodeReport>> {
+        let observation = rig.observe();
+        match self {
+            Self::Expert(expert) => {
+                let action = match expert {
+                    Some(expert) => expert.act(&observation),
+                    None => anyhow::bail!("a step before the task began"),
+                };
+                rig.act(action)?;
+                Ok(None)
+            }
+            Self::Policy { planner, rows, steps } => {
+                planner.observe(&observation)?;
+                let mut report = None;
+                if steps.is_multiple_of(*rows) {
+                    let (chunk, decoded) = planner.plan(&observation, *rows, &WallClock)?;
+                    rig.offer(&chunk)?;
+                    report = Some(decoded);
+                }
+                *steps += 1;
+                rig.step()?;
+                Ok(report)
+            }
+        }
+    }
+}
