@@ -38,7 +38,7 @@ impl Case {
         let mut commands = Vec::new();
         for _ in 0..CONTROL_STEPS {
             let action = act(&mut rig);
-            rig.step_observed(action, |command| commands.push(command.clone()));
+            rig.step_observed(action, |command| commands.push(*command));
         }
         Self { name, world: rig.world, begin, commands }
     }
