@@ -1,4 +1,4 @@
-//! Microseconds of one physics step, without the servo: `cargo run -p reverie-sim --release --example step_speed`.
+//! Microseconds of one physics step, without the servo: `cargo run -p reverie-sim --example step_speed`.
 //!
 //! Each case is recorded once through the servo, then its commands are played back from a snapshot, again and again. As every
 //! repeat does the same work and what else the machine runs only adds, each step counts with its least and its middle time over
