@@ -1,4 +1,4 @@
-//! Microseconds of one physics step, without the servo: `cargo run -p reverie-sim --release --example step_speed`.
+//! Microseconds of one physics step, without the servo: `cargo run -p reverie-sim --example step_speed`.
 //!
 //! Each case is recorded once through the servo, then its commands are played back from a snapshot, again and again. As every
 //! repeat does the same work and what else the machine runs only adds, each step counts with its least and its middle time over
@@ -38,7 +38,7 @@ impl Case {
         let mut commands = Vec::new();
         for _ in 0..CONTROL_STEPS {
             let action = act(&mut rig);
-            rig.step_observed(action, |command| commands.push(command.clone()));
+            rig.step_observed(action, |command| commands.push(*command));
         }
         Self { name, world: rig.world, begin, commands }
     }

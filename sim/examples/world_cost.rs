@@ -1,5 +1,5 @@
 //! What a world costs beside its steps: memory, snapshots, and how many worlds on many cores scale:
-//! `cargo run -p reverie-sim --release --example world_cost`.
+//! `cargo run -p reverie-sim --example world_cost`.
 
 #![allow(clippy::unwrap_used)]
 

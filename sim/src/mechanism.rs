@@ -19,6 +19,9 @@ const BUTTON_STIFFNESS: f32 = 1000.0;
 const BUTTON_DAMPING: f32 = 20.0;
 /// Where their stops begin to act, metres.
 const STOP_REACH_M: f32 = 1.0e-3;
+/// Damping of a stop, N s/m: what presses a light lever or cap against it meets something heavy, as a sweep-wise solver needs it
+/// between the arm and a wall.
+const STOP_DAMPING: f32 = 1.0e4;
 /// Mass of the lever and of the cap, kg.
 const SMALL_MASS_KG: f32 = 0.2;
 
@@ -133,9 +136,10 @@ impl Mechanisms {
         let dt = world.integration_parameters.dt;
         for Mechanism { joint, stops } in [self.door, self.drawer, self.button, self.switch] {
             let (q, q_dot) = arm::coordinate(world, joint, 0);
-            if let Some((multibody, id)) = world.multibody_joints.get_mut(joint)
-                && let Some(link) = multibody.link_mut(id)
-            {
+            let Some((multibody, id)) = world.multibody_joints.get_mut(joint) else { continue };
+            let is_beyond = q < stops.range[0] || q > stops.range[1];
+            multibody.damping_mut().fill(if is_beyond { STOP_DAMPING } else { 0.0 });
+            if let Some(link) = multibody.link_mut(id) {
                 stops.set(&mut link.joint.data, JointAxis::LinX, [q, q_dot], dt);
             }
         }
