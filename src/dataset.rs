@@ -136,7 +136,7 @@ impl Recording {
     pub fn push<'a>(
         &mut self,
         task: &str,
-        frame: &Frame,
+        frame: &'a Frame,
         images: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<()> {
         let Frame { observation, action } = frame;

@@ -18,6 +18,7 @@ use reverie_sim::Task;
 use serde::Serialize;
 
 use crate::{
+    tasks::Selection,
     clock::WallClock,
     config::Config,
     eval::Name,

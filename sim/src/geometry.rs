@@ -71,6 +71,8 @@ pub type Surface = [[f32; 2]; 2];
 /// Where things stand in a scene.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
+    /// Which scene this is.
+    pub id: SceneId,
     /// The button's axis.
     pub button_x_m: f32,
     /// The switch's joint origin.
@@ -112,6 +114,7 @@ const MIDDLE: [f32; 3] = [0.028, 0.02, 0.02];
 const BIG: [f32; 3] = [0.04, 0.02, 0.02];
 
 static LAYOUT_A: Layout = Layout {
+    id: SceneId::A,
     button_x_m: -0.28,
     switch_x_m: 0.30,
     door_x_m: -0.10,
@@ -128,6 +131,7 @@ static LAYOUT_A: Layout = Layout {
 };
 
 static LAYOUT_B: Layout = Layout {
+    id: SceneId::B,
     button_x_m: 0.28,
     switch_x_m: -0.32,
     door_x_m: 0.088,
@@ -144,6 +148,7 @@ static LAYOUT_B: Layout = Layout {
 };
 
 static LAYOUT_C: Layout = Layout {
+    id: SceneId::C,
     button_x_m: -0.12,
     switch_x_m: -0.32,
     door_x_m: 0.06,
@@ -160,6 +165,7 @@ static LAYOUT_C: Layout = Layout {
 };
 
 static LAYOUT_D: Layout = Layout {
+    id: SceneId::D,
     button_x_m: -0.12,
     switch_x_m: 0.30,
     door_x_m: -0.10,

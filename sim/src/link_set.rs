@@ -10,7 +10,7 @@ impl LinkSet {
     /// No link.
     pub const EMPTY: Self = Self(0);
 
-    const LINKS: [Link; 10] = [
+    const LINKS: [Link; 11] = [
         Link::Robot,
         Link::Table,
         Link::Plank,
@@ -18,6 +18,7 @@ impl LinkSet {
         Link::Door,
         Link::Switch,
         Link::Button,
+        Link::Floor,
         Link::Block(0),
         Link::Block(1),
         Link::Block(2),
@@ -49,6 +50,7 @@ impl LinkSet {
             Link::Switch => 1 << 5,
             Link::Button => 1 << 6,
             Link::Block(index @ 0..=2) => 1 << (7 + index),
+            Link::Floor => 1 << 10,
             Link::Block(_) => 0,
         }
     }

@@ -22,6 +22,8 @@ pub enum Link {
     Switch,
     /// The button's cap.
     Button,
+    /// The ground under everything.
+    Floor,
     /// A block, by index in CALVIN's order: red, blue, pink.
     Block(usize),
 }
@@ -36,6 +38,7 @@ impl Link {
             Self::Door => 4,
             Self::Switch => 5,
             Self::Button => 6,
+            Self::Floor => 7,
             Self::Block(index) => 16 + index as u128,
         }
     }
@@ -49,6 +52,7 @@ impl Link {
             4 => Self::Door,
             5 => Self::Switch,
             6 => Self::Button,
+            7 => Self::Floor,
             code => Self::Block(usize::try_from(code.checked_sub(16)?).ok()?),
         })
     }

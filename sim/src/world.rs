@@ -82,6 +82,9 @@ impl World {
 
         let mut built = vec![fixture(&mut physics, "table/body", Link::Table, layout.table())];
         built.push(fixture(&mut physics, "table/plank", Link::Plank, layout.plank()));
+        // Not drawn: cameras have a floor of their own.
+        let floor = Part::cuboid([0.0, 0.0, -0.1], [5.0, 5.0, 0.1], [0; 3]).collider(Link::Floor);
+        physics.insert_collider(floor, None);
         let positions = Positions { door: start.slider_m, drawer: start.drawer_m, button: 0.0, switch: start.switch_m() };
         let (mechanisms, more) = Mechanisms::build(&mut physics, config, &positions);
         built.extend(more);

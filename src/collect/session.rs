@@ -111,7 +111,7 @@ impl Session {
             _ => Expert::put_down(self.scene, seed),
         };
         let mut expert = if self.rng.random_bool(ERRS) {
-            let mut off = || self.rng.random_range(-0.03..0.03);
+            let mut off = || self.rng.random_range(-0.03..0.03_f32);
             let off_m = [off(), off(), off().abs()];
             let steps = self.rng.random_range(25..80);
             expert.erring(off_m, steps)

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reverie_schema::derive_seed;
-use reverie_sim::{CHAIN_LENGTH, Chain, ChainReport, SceneId, StartState, Task, chains};
+use reverie_sim::{CHAIN_LENGTH, Chain, ChainReport, SceneId, StartState, Task, TaskSet, chains};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -104,13 +104,13 @@ impl Journal {
 }
 
 /// Runs one chain.
-fn run_chain(config: &Config, actor: &mut Actor, unknown: &BTreeSet<Task>, chain: &Chain, index: usize, seed: u64) -> Result<Outcome> {
+fn run_chain(config: &Config, actor: &mut Actor, unknown: TaskSet, chain: &Chain, index: usize, seed: u64) -> Result<Outcome> {
     let placement = chain.initial.placement(seed).context("a chain begins in one of the 192 initial states")?;
     let start = StartState::from_placement(&placement);
     let mut rig = Rig::from_start(config, &start, chain.tasks[0])?.context("the arm does not reach its neutral pose")?;
     let mut outcome = Outcome { chain: index, solved: 0, steps: Vec::new() };
     for (step, &task) in chain.tasks.iter().enumerate() {
-        if unknown.contains(&task) {
+        if unknown.contains(task) {
             break;
         }
         rig.begin(task);
@@ -135,8 +135,8 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     let subjects = subjects(config, args, &[Name::Rti])?;
     ensure!(subjects.len() == 1, "the long-horizon protocol takes one --decoder at a time");
     let subject = &subjects[0];
-    let unknown: BTreeSet<Task> = match subject {
-        Subject::Experts => BTreeSet::new(),
+    let unknown: TaskSet = match subject {
+        Subject::Experts => TaskSet::EMPTY,
         Subject::Policy { checkpoint, .. } => {
             Task::ALL.into_iter().filter(|task| checkpoint.task_index(task.name()).is_err()).collect()
         }
@@ -172,7 +172,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
         || subject.actor(config),
         |actor, position| {
             let Some(&index) = open.get(position) else { return Ok(None) };
-            run_chain(config, actor, &unknown, &chains[index], index, args.seed)
+            run_chain(config, actor, unknown, &chains[index], index, args.seed)
                 .map(Some)
                 .with_context(|| format!("chain {index}"))
         },

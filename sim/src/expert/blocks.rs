@@ -110,6 +110,27 @@ impl Expert {
         (0..3).filter(|&index| away(index) < IN_HAND_M).min_by(|&a, &b| away(a).total_cmp(&away(b)))
     }
 
+    /// Whether a block is between the fingers, clear of what it could stand on.
+    pub(super) fn holds_in_the_air(&self, observation: &Observation) -> bool {
+        let closed_on = observation.robot[14] < 0.0 && observation.robot[6] > 0.03;
+        closed_on && self.held(observation).is_some_and(|index| {
+            let [.., z] = self.block(observation, index).at;
+            // On the table, the shelf or in the drawer it can be let go.
+            z > TABLE_TOP_M + 0.03 || (0.38..TABLE_TOP_M).contains(&z)
+        })
+    }
+
+    /// Whether the fingers are beside a block, where they would take it if they closed.
+    pub(super) fn near_block(&self, observation: &Observation) -> bool {
+        let tcp = observation.tcp_in_world();
+        (0..3).any(|index| distance(self.block(observation, index).at, tcp) < 0.07)
+    }
+
+    /// Whether a held block was put down and let go.
+    pub(super) const fn is_done(&self) -> bool {
+        self.phase >= 4
+    }
+
     /// Whether what was grasped is no longer between the fingers, or what is pushed has gone past them.
     pub(super) fn lost_block(&self, observation: &Observation) -> bool {
         let Some(plan) = self.plan else { return true };
@@ -186,7 +207,7 @@ impl Expert {
             Rule::Place { surface: Link::Drawer } => self.place_in_drawer(observation, &all),
             Rule::Place { surface: Link::Table } => self.place_on_table(block, &all),
             Rule::Place { .. } => self.place_on_shelf(observation, &all),
-            Rule::Push { by_m, .. } => add(block.at, [(by_m as f32).signum() * (0.115 + 0.03 * self.effort), 0.0, 0.0]),
+            Rule::Push { by_m, .. } => self.place_aside(block, &all, (by_m as f32).signum() * (0.112 + 0.02 * self.effort)),
             Rule::PushInto { .. } => [block.at[0], -0.28, block.at[2]],
             _ => block.at,
         };
@@ -293,6 +314,23 @@ impl Expert {
         [x, y, TABLE_TOP_M + held.half_height() + PLACE_GAP_M]
     }
 
+    /// Where a block that is dragged by `by_m` along x comes to rest: on its line, or beside it where something stands in the way.
+    fn place_aside(&self, block: &Block, all: &[Block; 3], by_m: f32) -> [f32; 3] {
+        let x = block.at[0] + by_m;
+        let [button_x, button_y] = self.layout.button_xy();
+        let clear = |y: f32| {
+            let others = all.iter().filter(|other| other.index != block.index && (other.at[2] - block.at[2]).abs() < 0.03);
+            others
+                .map(|other| (other.at[0] - x).hypot(other.at[1] - y) - other.half[0])
+                .chain([(button_x - x).hypot(button_y - y) - 0.04])
+                .fold(0.05, f32::min)
+                - 0.2 * (y - block.at[1]).abs()
+        };
+        let lines = [block.at[1], -0.05, -0.07, -0.09, -0.12, -0.15];
+        let y = lines.into_iter().max_by(|a, b| clear(*a).total_cmp(&clear(*b))).unwrap_or(block.at[1]);
+        [x, y, block.at[2]]
+    }
+
     /// A free place in the open drawer.
     fn place_in_drawer(&self, observation: &Observation, all: &[Block; 3]) -> [f32; 3] {
         let open = observation.scene[1].min(DRAWER_RANGE_M);
@@ -353,7 +391,7 @@ impl Expert {
             // In from the front, under the lid.
             return vec![
                 self.down([x, -0.06, TRAVEL_M - 0.01], plan.yaw, Hand::Open, Some(0.02), 0),
-                self.down([x, (y - 0.06).min(0.02), z + 0.045], plan.yaw, Hand::Open, Some(0.012), 0),
+                self.down([x, y - 0.075, z + 0.012], plan.yaw, Hand::Open, Some(0.008), 1),
                 self.down(taken, plan.yaw, Hand::Open, Some(0.007), 1),
                 close,
             ];

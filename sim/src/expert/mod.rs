@@ -41,6 +41,8 @@ const TREMOR_MEMORY: f32 = 0.9;
 const LOW_M: f32 = 0.49;
 /// Behind this line the hand is in the cabinet, and leaves it towards the robot first.
 const CABINET_Y_M: f32 = 0.0;
+/// Control steps after which a held block is put where it has got to: something is in the way.
+const PATIENCE_STEPS: u32 = 70;
 /// Height at which the hand travels.
 const TRAVEL_M: f32 = 0.58;
 
@@ -59,6 +61,8 @@ pub struct Expert {
     anchor: [f32; 3],
     /// How the block at hand is taken; chosen when the approach begins.
     plan: Option<Plan>,
+    /// What is done before the work: a block that the last task left in the hand is put down.
+    first: Option<Box<Expert>>,
     /// Ways out of where the last task ended, before the work begins.
     leave: Option<VecDeque<[f32; 3]>>,
     /// Largest entry of an action, 0-1.
@@ -164,6 +168,7 @@ impl Expert {
             phase_steps: 0,
             anchor: [0.0; 3],
             plan: None,
+            first: None,
             leave: None,
             speed: rng.random_range(0.6..1.0),
             along_bar_m: rng.random_range(-0.05..0.05),
@@ -180,6 +185,17 @@ impl Expert {
 
     /// The action for this control step.
     pub fn act(&mut self, observation: &Observation) -> Action {
+        if self.steps == 0 && !self.carries() && self.holds_in_the_air(observation) {
+            let scene = self.layout.id;
+            self.first = Some(Box::new(Self::put_down(scene, derive_seed(self.rng.random(), "put down"))));
+        }
+        self.steps += 1;
+        if let Some(first) = &mut self.first {
+            if !first.is_done() {
+                return first.act(observation);
+            }
+            self.first = None;
+        }
         let waypoint = match self.way_out(observation) {
             Some(waypoint) => waypoint,
             None => self.work(observation),
@@ -203,13 +219,24 @@ impl Expert {
         }
         let opens = waypoint.hand == Hand::Open || (waypoint.hand == Hand::Shut && self.steps < self.close_after);
         action[6] = if opens { GripperCommand::Open } else { GripperCommand::Close }.sign();
-        self.steps += 1;
         Action(action)
+    }
+
+    /// Whether the work begins with a block in the hand.
+    const fn carries(&self) -> bool {
+        matches!(self.rule, Rule::Place { .. } | Rule::Stack)
     }
 
     /// The next way-point out of the cabinet or up from the table; `None` once the hand is free to go anywhere.
     fn way_out(&mut self, observation: &Observation) -> Option<Waypoint> {
         let tcp = observation.tcp_in_world();
+        let [width, command] = [observation.robot[6], observation.robot[14]];
+        let near = !self.carries() && self.near_block(observation);
+        if !self.carries() && self.leave.is_none() && width > CLOSED_M && width < OPEN_M {
+            // The last task ended with a block in the hand, or with the fingers on their way.
+            let turn = [observation.robot[3], observation.robot[4], unwrapped_yaw(observation.robot[5])];
+            return Some(Waypoint { at: tcp, turn, hand: Hand::Open, near_m: None, settle: 0 });
+        }
         let leave = self.leave.get_or_insert_with(|| {
             let mut points = VecDeque::new();
             let [x, mut y, z] = tcp;
@@ -217,8 +244,8 @@ impl Expert {
                 y = -0.07;
                 points.push_back([x, y, z.max(0.5)]);
             }
-            if z < LOW_M || !points.is_empty() {
-                points.push_back([x, y, z.max(TRAVEL_M)]);
+            if z < LOW_M || near || !points.is_empty() {
+                points.push_back([x, y, (z + if near { 0.07 } else { 0.0 }).max(TRAVEL_M)]);
             }
             points
         });
@@ -228,7 +255,7 @@ impl Expert {
         leave.front().map(|&at| Waypoint {
             at,
             turn: [observation.robot[3], observation.robot[4], unwrapped_yaw(observation.robot[5])],
-            hand: if observation.robot[14] < 0.0 { Hand::Hold } else { Hand::Open },
+            hand: if command < 0.0 { Hand::Hold } else { Hand::Open },
             near_m: None,
             settle: 0,
         })
@@ -243,7 +270,8 @@ impl Expert {
         loop {
             let waypoints = self.waypoints(observation);
             let waypoint = waypoints[self.phase.min(waypoints.len() - 1)];
-            if !waypoint.is_reached(observation) {
+            let gives_up = self.carries() && waypoint.near_m.is_some() && self.phase_steps > PATIENCE_STEPS;
+            if !gives_up && !waypoint.is_reached(observation) {
                 return waypoint;
             }
             if self.settled < waypoint.settle {
