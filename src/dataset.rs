@@ -74,9 +74,8 @@ impl About {
 pub type ImageFeature = (String, [usize; 2]);
 
 fn spec(images: &[ImageFeature]) -> DatasetSpec {
-    let numbered = |prefix: &'static str, names: &[&str]| -> Vec<String> {
-        names.iter().map(|name| format!("{prefix}{name}")).collect()
-    };
+    let numbered =
+        |prefix: &'static str, names: &[&str]| -> Vec<String> { names.iter().map(|name| format!("{prefix}{name}")).collect() };
     let pose = ["x", "y", "z", "roll", "pitch", "yaw"];
     let mut robot = numbered("tcp_", &pose);
     robot.push("gripper_width".into());
@@ -133,12 +132,7 @@ impl Recording {
     }
 
     /// Adds a frame to the present episode; `images` are in the order of the features, `[height, width, 3]`.
-    pub fn push<'a>(
-        &mut self,
-        task: &str,
-        frame: &'a Frame,
-        images: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<()> {
+    pub fn push<'a>(&mut self, task: &str, frame: &'a Frame, images: impl IntoIterator<Item = &'a [u8]>) -> Result<()> {
         let Frame { observation, action } = frame;
         let mut values =
             vec![FrameValue::F32(&observation.robot), FrameValue::F32(&observation.scene), FrameValue::F32(&action.0)];
@@ -333,7 +327,9 @@ mod tests {
         let about = About::new(&(), &"recipe").unwrap();
         let mut recording = Recording::open(&folder, &[], &about).unwrap();
         let label = |from, to, task: &str| Label { from, to, task: task.into(), text: format!("please {task}") };
-        for (count, labels) in [(5, vec![label(0, 4, "open_drawer")]), (9, vec![label(2, 4, "turn_on_led"), label(3, 8, "stack_block")])] {
+        for (count, labels) in
+            [(5, vec![label(0, 4, "open_drawer")]), (9, vec![label(2, 4, "turn_on_led"), label(3, 8, "stack_block")])]
+        {
             for frame in frames(count) {
                 recording.push("play", &frame, []).unwrap();
             }

@@ -18,7 +18,6 @@ use reverie_sim::Task;
 use serde::Serialize;
 
 use crate::{
-    tasks::Selection,
     clock::WallClock,
     config::Config,
     eval::Name,
@@ -27,6 +26,7 @@ use crate::{
     recorder::Recorder,
     report::{Rate, Samples},
     robot::{EpisodeOrder, PlantEvent, Robot},
+    tasks::Selection,
 };
 
 /// How often the table's side looks for news.

@@ -99,13 +99,9 @@ fn calvin(config: &Config, args: &CalvinArgs) -> Result<()> {
     let folder = CalvinFolder::open(&args.folder)?;
     let arrays = arrays(&folder, args)?;
     let annotations = folder.annotations()?;
-    let images: Vec<ImageFeature> =
-        arrays.iter().map(|array| (array.camera().to_owned(), [array.height, array.width])).collect();
-    let recipe = Recipe {
-        kind: "calvin",
-        folder: args.folder.clone(),
-        cameras: images.iter().map(|(name, _)| name.clone()).collect(),
-    };
+    let images: Vec<ImageFeature> = arrays.iter().map(|array| (array.camera().to_owned(), [array.height, array.width])).collect();
+    let recipe =
+        Recipe { kind: "calvin", folder: args.folder.clone(), cameras: images.iter().map(|(name, _)| name.clone()).collect() };
     let about = About::new(config, &recipe)?;
     let mut recording = Recording::open(&args.out, &images, &about)?;
     let parts = parts(&folder);

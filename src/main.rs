@@ -3,9 +3,9 @@
 //! Standard output carries results, standard error progress and problems. The exit code is 0 only when the work was done.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod clock;
 mod actor;
 mod bench;
+mod clock;
 #[cfg(feature = "data")]
 mod collect;
 mod config;

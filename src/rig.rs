@@ -96,7 +96,7 @@ impl Rig {
             self.world.step(&hold)?;
         }
         let touches = self.world.contacts().iter().any(|pair| pair.0 == Link::Robot);
-        self.world.restore(&before);
+        self.world.restore(&before)?;
         Ok(touches)
     }
 

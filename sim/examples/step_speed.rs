@@ -20,7 +20,7 @@ use reverie_schema::{
     GripperCommand::{Close, Open},
     JointCommand,
 };
-use reverie_sim::{Expert, StartState, Task, World, WorldConfig, WorldSnapshot};
+use reverie_sim::{Expert, SceneId, StartState, Task, World, WorldConfig, WorldSnapshot};
 
 const CONTROL_STEPS: usize = 60;
 
@@ -45,7 +45,7 @@ impl Case {
 
     /// Adds the time of each step to `times`, `[step][repeat]`.
     fn play(&mut self, times: &mut [Vec<Duration>]) {
-        self.world.restore(&self.begin);
+        self.world.restore(&self.begin).unwrap();
         for (command, times) in self.commands.iter().zip(times) {
             let start = Instant::now();
             self.world.step(black_box(command)).unwrap();
@@ -84,8 +84,8 @@ fn held() -> Case {
 fn drawer() -> Case {
     let (mut rig, mut expert) = (0..)
         .find_map(|seed| {
-            let start = StartState::sample(Task::OpenDrawer, seed).unwrap();
-            Some((ArmRig::new(&WorldConfig::default(), &start)?, Expert::new(Task::OpenDrawer, seed)))
+            let start = StartState::sample(SceneId::D, Task::OpenDrawer, seed).unwrap();
+            Some((ArmRig::new(&WorldConfig::default(), &start)?, Expert::new(Task::OpenDrawer, SceneId::D, seed)))
         })
         .unwrap();
     while rig.world.scene_obs()[1] < 0.02 {

@@ -107,7 +107,7 @@ fn main() {
     COUNTED.store(false, Relaxed);
 
     println!("take a snapshot          {:8.1} us", least(200, || drop(black_box(world.snapshot()))));
-    println!("restore                  {:8.1} us", least(200, || world.restore(black_box(&snapshot))));
+    println!("restore                  {:8.1} us", least(200, || world.restore(black_box(&snapshot)).unwrap()));
     let file = std::env::temp_dir().join(format!("reverie_world_{}.bin", std::process::id()));
     println!("save to disk             {:8.1} us", least(20, || snapshot.save(&file).unwrap()));
     println!("size on disk             {:8.1} kB", std::fs::metadata(&file).unwrap().len() as f64 / 1e3);

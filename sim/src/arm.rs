@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     WorldConfig, convert,
-    motor::{Demand, Motor, Stops},
+    motor::{Demand, Motor, Stops, hold_within},
     part::{Link, Part},
 };
 
@@ -154,6 +154,11 @@ impl Arm {
         };
         arm.couple_fingers(world);
         (arm, bodies)
+    }
+
+    /// After a step: no joint stays beyond its limits.
+    pub fn hold_within_limits(&self, world: &mut PhysicsWorld) {
+        hold_within(world, self.base, self.joints.iter().chain(&self.fingers).map(Motor::range));
     }
 
     /// One motor moves both fingers in the real hand.

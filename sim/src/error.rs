@@ -1,5 +1,7 @@
 use thiserror::Error;
 
+use crate::SceneId;
+
 /// What can go wrong in the simulation.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
@@ -17,6 +19,14 @@ pub enum SimError {
     UnknownScene {
         /// What was asked for.
         name: String,
+    },
+    /// A snapshot of another scene.
+    #[error("the snapshot is of scene {found}, this world is scene {expected}: build one of scene {found} (sim.scene)")]
+    SnapshotScene {
+        /// The snapshot's scene.
+        found: SceneId,
+        /// The world's scene.
+        expected: SceneId,
     },
     /// A start state outside of the mechanism's range.
     #[error("start state: {quantity} is {value}, must be within [{lower}, {upper}]")]

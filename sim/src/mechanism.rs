@@ -7,7 +7,7 @@ use crate::{
     arm::{self, BuiltBody},
     convert,
     geometry::{self, LEAN_RAD},
-    motor::Stops,
+    motor::{Stops, hold_within},
     part::{Link, Part},
 };
 
@@ -142,6 +142,17 @@ impl Mechanisms {
             if let Some(link) = multibody.link_mut(id) {
                 stops.set(&mut link.joint.data, JointAxis::LinX, [q, q_dot], dt);
             }
+        }
+    }
+
+    /// After a step: no mechanism stays beyond its ends.
+    pub fn hold_within_ends(&self, world: &mut PhysicsWorld) {
+        for Mechanism { joint, stops } in [self.door, self.drawer, self.button, self.switch] {
+            let place = world.multibody_joints.get(joint).and_then(|(multibody, id)| {
+                let link = multibody.link(id)?;
+                Some((id, link.assembly_id(), 0, stops.range))
+            });
+            hold_within(world, joint, place.into_iter());
         }
     }
 

@@ -53,7 +53,40 @@ enum State {
     Limited { force: f32, q_dot: f32 },
 }
 
+/// What a step left beyond the end of a range is taken back from here on, metres or radians: the solver's stops give way under what
+/// the arm can press.
+const HARD_STOP: f32 = 0.001;
+
+/// Takes the multibody `root`'s coordinates back to the ends of their ranges where a step left them beyond, and stops them there. `joints`
+/// are link, degree of freedom, index of the coordinate and range.
+pub(crate) fn hold_within(
+    world: &mut PhysicsWorld,
+    root: MultibodyJointHandle,
+    joints: impl Iterator<Item = (usize, usize, usize, [f32; 2])>,
+) {
+    let PhysicsWorld { multibody_joints, bodies, .. } = world;
+    let Some((multibody, _)) = multibody_joints.get_mut(root) else { return };
+    let mut displacement: Option<Vec<f32>> = None;
+    for (link, dof, axis, [lower, upper]) in joints {
+        let Some(q) = multibody.link(link).map(|link| link.joint.coords()[axis]) else { continue };
+        if q < lower - HARD_STOP || q > upper + HARD_STOP {
+            displacement.get_or_insert_with(|| vec![0.0; multibody.ndofs()])[dof] = q.clamp(lower, upper) - q;
+            multibody.generalized_velocity_mut()[dof] = 0.0;
+        }
+    }
+    if let Some(displacement) = displacement {
+        multibody.apply_displacements(&displacement);
+        multibody.forward_kinematics(bodies, false);
+        multibody.update_rigid_bodies(bodies, true);
+    }
+}
+
 impl Motor {
+    /// What [`hold_within`] asks for.
+    pub fn range(&self) -> (usize, usize, usize, [f32; 2]) {
+        (self.link, self.dof, self.axis as usize, self.stops.range)
+    }
+
     /// For a prismatic (`LinX`) or revolute (`AngX`) joint. The multibody must have all its joints, and its
     /// root must have become fixed.
     pub fn new(world: &PhysicsWorld, joint: MultibodyJointHandle, axis: JointAxis, stops: Stops) -> Self {

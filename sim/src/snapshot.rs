@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use rapier3d::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{SimError, arm::Arm, world::Logic};
+use crate::{SceneId, SimError, arm::Arm, world::Logic};
 
 const MAGIC: [u8; 8] = *b"RVWORLD\0";
 /// 1: rapier 0.36.1.
@@ -27,6 +27,7 @@ pub struct WorldSnapshot {
     pub(crate) narrow_phase: NarrowPhase,
     pub(crate) arm: Arm,
     pub(crate) logic: Logic,
+    pub(crate) scene: SceneId,
 }
 
 impl WorldSnapshot {

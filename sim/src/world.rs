@@ -139,6 +139,8 @@ impl World {
         self.arm.drive(&mut self.physics, command);
         self.mechanisms.set_stops(&mut self.physics);
         self.physics.step();
+        self.arm.hold_within_limits(&mut self.physics);
+        self.mechanisms.hold_within_ends(&mut self.physics);
         self.logic.gripper = command.gripper;
         self.logic.steps += 1;
         if self.logic.steps.is_multiple_of(STEPS_PER_CONTROL) {
@@ -312,12 +314,19 @@ impl World {
             narrow_phase: physics.narrow_phase.clone(),
             arm: self.arm.clone(),
             logic: self.logic,
+            scene: self.layout.id,
         }
     }
 
     /// Goes back to `snapshot`, which must come from this world or from one built alike; what follows is then identical to the
     /// last bit.
-    pub fn restore(&mut self, snapshot: &WorldSnapshot) {
+    ///
+    /// # Errors
+    /// [`SimError::SnapshotScene`]; the world is then unchanged.
+    pub fn restore(&mut self, snapshot: &WorldSnapshot) -> Result<(), SimError> {
+        if snapshot.scene != self.layout.id {
+            return Err(SimError::SnapshotScene { found: snapshot.scene, expected: self.layout.id });
+        }
         let physics = &mut self.physics;
         physics.bodies = snapshot.bodies.clone();
         physics.colliders = snapshot.colliders.clone();
@@ -328,6 +337,7 @@ impl World {
         physics.narrow_phase = snapshot.narrow_phase.clone();
         self.arm = snapshot.arm.clone();
         self.logic = snapshot.logic;
+        Ok(())
     }
 
     /// FNV-1a over the bits of every body's pose and velocity and of the lights: equal states, equal hashes.

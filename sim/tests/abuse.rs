@@ -107,14 +107,16 @@ fn a_thousand_random_episodes_stay_sane() {
     });
     let results = results.into_inner().unwrap();
     assert_eq!(results.len() as u64, EPISODES);
-    let of = |value: fn(&Worst) -> f32| results.iter().max_by(|a, b| value(&a.1).total_cmp(&value(&b.1))).map(|(n, w)| (*n, value(w)));
+    let of =
+        |value: fn(&Worst) -> f32| results.iter().max_by(|a, b| value(&a.1).total_cmp(&value(&b.1))).map(|(n, w)| (*n, value(w)));
     println!("speed {:?} penetration {:?}", of(|w| w.block_speed_mps), of(|w| w.penetration_m));
     println!("mechanism {:?} energy {:?}", of(|w| w.mechanism_beyond_m), of(|w| w.energy_at_rest_j));
     let worst = results.into_iter().fold(Worst::default(), |worst, (_, one)| worst.join(one));
     println!("{worst:?}");
-    assert!(worst.joint_beyond_rad < 0.005, "{worst:?}");
-    assert!(worst.mechanism_beyond_m < 0.003, "{worst:?}");
-    assert!(worst.block_speed_mps < 8.0, "{worst:?}");
-    assert!(worst.penetration_m < 0.01, "{worst:?}");
-    assert!(worst.energy_at_rest_j < 0.5, "{worst:?}");
+    assert!(worst.joint_beyond_rad < 0.0011 && worst.mechanism_beyond_m < 0.0011, "{worst:?}");
+    // A fall from the cabinet to the floor gives 3.6 m/s.
+    assert!(worst.block_speed_mps < 5.0, "{worst:?}");
+    // Half of a block's thickness: deeper, and it would come out on the other side.
+    assert!(worst.penetration_m < 0.02, "{worst:?}");
+    assert!(worst.energy_at_rest_j < 0.001, "{worst:?}");
 }

@@ -12,7 +12,7 @@ use std::{
 use oracle_reading::{BASE, BLOCKS, BUTTON, Contacts, DRAWER, Moment, PLANK, ROBOT, SLIDE, SWITCH, TABLE, done};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use reverie_sim::Task;
+use reverie_sim::{SceneId, Task};
 
 const TRANSITIONS: usize = 100_000;
 const FINGERS: [(i32, i32); 2] = [(ROBOT, 9), (ROBOT, 11)];

@@ -56,13 +56,13 @@ fn a_restored_world_goes_on_identically() {
         hashes
     };
     let first = go_on(&mut rig);
-    rig.world.restore(&world);
+    rig.world.restore(&world).unwrap();
     rig.servo.restore(&servo);
     rig.steps = steps;
     assert_eq!(first, go_on(&mut rig), "in place");
 
     let mut fresh = self::rig(Task::OpenDrawer, 11);
-    fresh.world.restore(&world);
+    fresh.world.restore(&world).unwrap();
     fresh.servo.restore(&servo);
     fresh.steps = steps;
     assert_eq!(first, go_on(&mut fresh), "in a world built alike");
@@ -89,7 +89,7 @@ fn a_world_restored_from_disk_goes_on_identically() {
     let file = folder.path().join("world.bin");
     rig.world.snapshot().save(&file).unwrap();
     let mut fresh = begin();
-    fresh.world.restore(&WorldSnapshot::load(&file).unwrap());
+    fresh.world.restore(&WorldSnapshot::load(&file).unwrap()).unwrap();
     fresh.servo.restore(&rig.servo.snapshot());
     fresh.steps = rig.steps;
     let go_on = |rig: &mut ArmRig| {

@@ -205,10 +205,7 @@ fn ours(config: &Config, args: &Args) -> Result<Value> {
         black_box(swing.world.snapshot());
         Ok(())
     })?;
-    let restore = best(args.repeat, images, || {
-        swing.world.restore(black_box(&snapshot));
-        Ok(())
-    })?;
+    let restore = best(args.repeat, images, || Ok(swing.world.restore(black_box(&snapshot))?))?;
     let cores = parallel::cores();
     // Alternately, so that a disturbance meets both.
     let mut shares: Vec<f64> = Vec::new();

@@ -142,11 +142,7 @@ impl Session {
 
     /// The hand goes to a random point over the table, or stays a while.
     fn wander(&mut self) -> Result<()> {
-        let point = [
-            self.rng.random_range(-0.3..0.35),
-            self.rng.random_range(-0.30..-0.05),
-            self.rng.random_range(0.50..0.66),
-        ];
+        let point = [self.rng.random_range(-0.3..0.35), self.rng.random_range(-0.30..-0.05), self.rng.random_range(0.50..0.66)];
         let gripper = if self.rng.random() { GripperCommand::Open } else { GripperCommand::Close };
         let speed = self.rng.random_range(0.0..0.9_f32);
         for _ in 0..self.rng.random_range(10..50) {

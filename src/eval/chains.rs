@@ -143,7 +143,11 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     };
     if !unknown.is_empty() {
         let names: Vec<&str> = unknown.iter().map(|task| task.name()).collect();
-        eprintln!("the policy does not know {} of the 34 tasks; a chain ends where it meets one: {}", names.len(), names.join(", "));
+        eprintln!(
+            "the policy does not know {} of the 34 tasks; a chain ends where it meets one: {}",
+            names.len(),
+            names.join(", ")
+        );
     }
     let header = Header {
         protocol: "calvin".into(),

@@ -159,11 +159,7 @@ fn subjects(config: &Config, args: &Args, default: &[Name]) -> Result<Vec<Subjec
     let checkpoint = models::load(path)?;
     models::set_threads(1);
     let names = if args.decoders.is_empty() { default } else { &args.decoders };
-    let subject = |&name: &Name| Subject::Policy {
-        checkpoint: Box::new(checkpoint.clone()),
-        name,
-        device: args.device.clone(),
-    };
+    let subject = |&name: &Name| Subject::Policy { checkpoint: Box::new(checkpoint.clone()), name, device: args.device.clone() };
     Ok(names.iter().map(subject).collect())
 }
 

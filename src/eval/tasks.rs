@@ -212,9 +212,8 @@ fn claims(rows: &[Row]) -> Value {
             claim("tasks".into(), Some(of(label).count() as f64));
         }
     }
-    let ratio = per_plan("rti", |row| row.decode_us_mean)
-        .zip(per_plan("ddpm", |row| row.decode_us_mean))
-        .map(|(rti, ddpm)| rti / ddpm);
+    let ratio =
+        per_plan("rti", |row| row.decode_us_mean).zip(per_plan("ddpm", |row| row.decode_us_mean)).map(|(rti, ddpm)| rti / ddpm);
     claim("rti_over_ddpm_decode_time".into(), ratio);
     Value::Object(claims)
 }

@@ -26,9 +26,8 @@ pub(crate) const LOG: &str = "log";
 pub(crate) fn rollout(options: &ViewerOptions) -> Layout {
     let mut children = Vec::new();
     if options.cameras {
-        let camera = |name, origin| {
-            Node::View(View { class: "2D", name, origin, contents: &["$origin/**"], properties: Vec::new() })
-        };
+        let camera =
+            |name, origin| Node::View(View { class: "2D", name, origin, contents: &["$origin/**"], properties: Vec::new() });
         let both = vec![(1.0, camera("Static camera", "/cameras/static")), (1.0, camera("Gripper camera", "/cameras/gripper"))];
         children.push((2.2, Node::Split { kind: ContainerKind::Horizontal, children: both }));
     }

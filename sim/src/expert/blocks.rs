@@ -113,11 +113,12 @@ impl Expert {
     /// Whether a block is between the fingers, clear of what it could stand on.
     pub(super) fn holds_in_the_air(&self, observation: &Observation) -> bool {
         let closed_on = observation.robot[14] < 0.0 && observation.robot[6] > 0.03;
-        closed_on && self.held(observation).is_some_and(|index| {
-            let [.., z] = self.block(observation, index).at;
-            // On the table, the shelf or in the drawer it can be let go.
-            z > TABLE_TOP_M + 0.03 || (0.38..TABLE_TOP_M).contains(&z)
-        })
+        closed_on
+            && self.held(observation).is_some_and(|index| {
+                let [.., z] = self.block(observation, index).at;
+                // On the table, the shelf or in the drawer it can be let go.
+                z > TABLE_TOP_M + 0.03 || (0.38..TABLE_TOP_M).contains(&z)
+            })
     }
 
     /// Whether the fingers are beside a block, where they would take it if they closed.
