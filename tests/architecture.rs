@@ -11,32 +11,53 @@ use std::process::Command;
 use serde_json::Value;
 
 /// For each package, those of ours that it may use. A package that is not here fails the test: decide where it belongs.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("reverie-schema", &[]),
     ("reverie-policy", &["reverie-schema"]),
     ("reverie-control", &["reverie-schema"]),
     ("reverie-sim", &["reverie-schema"]),
+    ("reverie-camera", &["reverie-schema"]),
     ("reverie-zenoh", &["reverie-schema"]),
     ("reverie-rerun", &["reverie-schema"]),
-    ("reverie", &["reverie-schema", "reverie-policy", "reverie-control", "reverie-sim", "reverie-zenoh", "reverie-rerun"]),
+    ("reverie-lerobot", &["reverie-schema"]),
+    ("reverie-calvin", &["reverie-schema"]),
+    (
+        "reverie",
+        &[
+            "reverie-schema",
+            "reverie-policy",
+            "reverie-control",
+            "reverie-sim",
+            "reverie-camera",
+            "reverie-zenoh",
+            "reverie-rerun",
+            "reverie-lerobot",
+            "reverie-calvin",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
 /// For each heavy dependency, the packages that may name it. The program names torch-sys only to find libtorch's folder.
-const HEAVY: [(&str, &[&str]); 5] = [
+const HEAVY: [(&str, &[&str]); 7] = [
     ("tch", &["reverie-policy"]),
     ("torch-sys", &["reverie-policy", "reverie"]),
     ("rapier3d", &["reverie-sim"]),
     ("zenoh", &["reverie-zenoh"]),
     ("rerun", &["reverie-rerun"]),
+    ("parquet", &["reverie-lerobot"]),
+    ("zip", &["reverie-calvin"]),
 ];
 
 /// What a package must not reach, however many steps away.
-const NEVER_REACHES: [(&str, &[&str], &[&str]); 6] = [
-    ("reverie", &["--no-default-features", "--features", "robot"], &["tch", "torch-sys", "rerun"]),
+const NEVER_REACHES: [(&str, &[&str], &[&str]); 9] = [
+    ("reverie", &["--no-default-features", "--features", "robot"], &["tch", "torch-sys", "rerun", "parquet", "zip"]),
     ("reverie-schema", &[], &["tch", "torch-sys", "rapier3d", "zenoh", "rerun", "tokio"]),
     ("reverie-control", &[], &["tch", "torch-sys", "rapier3d", "zenoh", "rerun", "tokio"]),
     ("reverie-sim", &[], &["tch", "torch-sys", "zenoh", "rerun", "tokio"]),
+    ("reverie-camera", &[], &["tch", "torch-sys", "rapier3d", "zenoh", "rerun", "tokio"]),
+    ("reverie-lerobot", &[], &["tch", "torch-sys", "rapier3d", "zenoh", "rerun", "tokio"]),
+    ("reverie-calvin", &[], &["tch", "torch-sys", "rapier3d", "zenoh", "rerun", "tokio"]),
     ("reverie-policy", &["--no-default-features"], &["tch", "torch-sys", "rapier3d", "zenoh", "rerun", "tokio"]),
     ("xtask", &[], &["tch", "torch-sys", "rapier3d", "zenoh", "rerun", "tokio"]),
 ];

@@ -60,16 +60,3 @@ fn evaluation_repeats_and_has_the_promised_keys() {
         assert_eq!(first[key], second[key], "{key}");
     }
 }
-
-#[test]
-fn collecting_repeats_byte_for_byte() {
-    let folder = tempfile::tempdir().unwrap();
-    let collect = |name: &str| {
-        let out = folder.path().join(name);
-        let (success, _, err) =
-            reverie(&["collect", "--task", "open_drawer", "--episodes", "6", "--out", &out.to_string_lossy()]);
-        assert!(success, "{err}");
-        std::fs::read(out.join("frames.safetensors")).unwrap()
-    };
-    assert!(collect("a") == collect("b"), "two runs differ");
-}
