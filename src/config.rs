@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use reverie_control::ServoConfig;
 use reverie_policy::DecoderConfig;
 use reverie_sim::WorldConfig;
@@ -51,6 +51,9 @@ impl Default for CollectSection {
         Self { stray_share: 0.0 }
     }
 }
+
+/// The longest delay, control steps.
+pub const MOST_DELAY_STEPS: u32 = 8;
 
 /// How late things come, in lockstep.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,7 +130,13 @@ impl Overlays {
             merge(&mut config, overlay);
             check(&config).with_context(|| format!("--set {set}"))?;
         }
-        config.try_into().context("config")
+        let config: Config = config.try_into().context("config")?;
+        config.randomise.validate()?;
+        ensure!(
+            config.delay.action_steps.max(config.delay.observation_steps) <= MOST_DELAY_STEPS,
+            "config section delay: a delay is at most {MOST_DELAY_STEPS} control steps, beyond it the servo refuses plans as stale"
+        );
+        Ok(config)
     }
 }
 

@@ -27,7 +27,7 @@ pub const IMAGES: &str = "observation.images.";
 pub struct Label {
     /// First frame.
     pub from: usize,
-    /// Last frame, inclusive.
+    /// Last frame, inclusive: of play the one at which the task was seen to be done, of a demonstration the last recorded.
     pub to: usize,
     /// CALVIN's name of the task.
     pub task: String,
@@ -70,6 +70,17 @@ impl About {
     }
 }
 
+/// The task of each of an episode's `length` frames: a label's sentence, or [`PLAY`]. Of labels that overlap the later one counts.
+pub fn texts(length: usize, labels: &[Label]) -> Vec<&str> {
+    let mut texts = vec![PLAY; length];
+    for label in labels {
+        if let Some(frames) = texts.get_mut(label.from..=label.to) {
+            frames.fill(&label.text);
+        }
+    }
+    texts
+}
+
 /// An image feature: name and `[height, width]`.
 pub type ImageFeature = (String, [usize; 2]);
 
@@ -105,17 +116,25 @@ impl Recording {
         let path = folder.display().to_string();
         let spec = spec(images);
         let there = folder.join("meta/info.json").exists();
-        let writer = if there { Writer::append(folder) } else { Writer::create(folder, spec.clone()) };
-        let writer = writer.with_context(|| format!("data set {path}"))?;
+        // Looked at before anything is cleaned up: it may be somebody else's.
+        let mut is_new = !there;
         if there {
-            let before: About = read_about(&Reader::open(folder)?)
-                .with_context(|| format!("{path} holds another data set; record into an empty folder"))?;
-            ensure!(
-                before.recipe == about.recipe && before.config == about.config && writer.spec() == &spec,
-                "{path} was recorded by `{}` under another recipe or configuration; record into an empty folder",
-                before.command
-            );
-        } else {
+            let reader = Reader::open(folder).with_context(|| format!("data set {path}"))?;
+            // One that was killed before its first episode may not say what it is.
+            is_new = reader.about()?.is_none() && reader.episodes().is_empty();
+            if !is_new {
+                let before =
+                    read_about(&reader).with_context(|| format!("{path} holds another data set; record into an empty folder"))?;
+                ensure!(
+                    before.recipe == about.recipe && before.config == about.config && reader.spec() == &spec,
+                    "{path} was recorded by `{}` under another recipe or configuration; record into an empty folder",
+                    before.command
+                );
+            }
+        }
+        let writer = if there { Writer::append(folder) } else { Writer::create(folder, spec) };
+        let writer = writer.with_context(|| format!("data set {path}"))?;
+        if is_new {
             writer.describe(&serde_json::to_value(about)?)?;
         }
         Ok(Self { writer, path })
@@ -288,7 +307,7 @@ pub fn read(folder: &Path) -> Result<Vec<Episode>> {
             Ok(())
         })?;
         for label in &beside.labels {
-            let part = frames.get(label.from..=label.to).with_context(|| {
+            let part = frames.get(label.from..=label.to).filter(|part| !part.is_empty()).with_context(|| {
                 let length = frames.len();
                 format!("{}: episode {index} has {length} frames, a label says {} to {}", folder.display(), label.from, label.to)
             })?;

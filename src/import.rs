@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     config::Config,
-    dataset::{About, Beside, ImageFeature, Label, PLAY, Recording},
+    dataset::{self, About, Beside, ImageFeature, Label, Recording},
     parallel,
 };
 
@@ -73,16 +73,26 @@ fn arrays(folder: &CalvinFolder, args: &CalvinArgs) -> Result<Vec<ImageArray>> {
     wanted.collect()
 }
 
-fn parts(folder: &CalvinFolder) -> Vec<Part> {
+/// Cuts recordings, between annotated segments where there is such a place.
+fn parts(folder: &CalvinFolder, annotations: &[Annotation]) -> Vec<Part> {
     let mut parts = Vec::new();
     for recording in folder.recordings() {
         let (first, last) = (*recording.frames.start(), *recording.frames.end());
         let scene = recording.scene.and_then(|letter| letter.to_string().parse().ok());
         let mut from = first;
         while from <= last {
-            let to = last.min(from + EPISODE_FRAMES as u32 - 1);
+            let longest = last.min(from.saturating_add(EPISODE_FRAMES as u32 - 1));
+            let mut to = longest;
+            while let Some(across) = annotations.iter().find(|a| to < last && a.frames.start <= to && to + 1 < a.frames.end) {
+                if across.frames.start <= from {
+                    to = longest;
+                    break;
+                }
+                to = across.frames.start - 1;
+            }
             parts.push(Part { first: from, last: to, scene });
-            from = to + 1;
+            let Some(next) = to.checked_add(1) else { break };
+            from = next;
         }
     }
     parts
@@ -104,14 +114,14 @@ fn calvin(config: &Config, args: &CalvinArgs) -> Result<()> {
         Recipe { kind: "calvin", folder: args.folder.clone(), cameras: images.iter().map(|(name, _)| name.clone()).collect() };
     let about = About::new(config, &recipe)?;
     let mut recording = Recording::open(&args.out, &images, &about)?;
-    let parts = parts(&folder);
+    let parts = parts(&folder, &annotations);
     ensure!(recording.episodes() <= parts.len(), "{} holds more episodes than {}", args.out.display(), args.folder.display());
 
     let bar = ProgressBar::new(folder.frame_count() as u64)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} frames, {eta} left").context("progress bar")?);
     bar.set_position(recording.frames() as u64);
     bar.reset_eta();
-    let mut labels_kept = 0;
+    let mut labels_kept: usize = dataset::read_beside(&args.out)?.iter().map(|(_, beside)| beside.labels.len()).sum();
     for part in &parts[recording.episodes()..] {
         let labels = labels_within(&annotations, part);
         import_part(&folder, &arrays, part, &labels, &mut recording, &bar)?;
@@ -153,10 +163,7 @@ fn import_part(
     bar: &ProgressBar,
 ) -> Result<()> {
     let length = (part.last - part.first + 1) as usize;
-    let mut texts = vec![PLAY; length];
-    for label in labels {
-        texts[label.from..=label.to].fill(&label.text);
-    }
+    let texts = dataset::texts(length, labels);
     let mut pushed = 0;
     parallel::in_order(
         0,

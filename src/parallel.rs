@@ -53,7 +53,7 @@ pub fn cores() -> usize {
 }
 
 /// How far ahead of the slowest piece of work the others may run, pieces a thread.
-const AHEAD: usize = 2;
+const AHEAD: usize = 1;
 
 /// What workers and consumer of [`in_order`] share.
 struct Queue<T> {
@@ -117,6 +117,9 @@ pub fn in_order<C, T: Send>(
                 })
             })
             .collect();
+        // Also when it panics, the workers must not wait for it.
+        let closing = Closing(close);
+        let mut enough = false;
         let consumed = (|| -> Result<()> {
             loop {
                 let index = {
@@ -139,15 +142,20 @@ pub fn in_order<C, T: Send>(
                 };
                 let Some(result) = lock().done.remove(&index) else { return Ok(()) };
                 if consume(index, result)?.is_break() {
+                    enough = true;
                     return Ok(());
                 }
                 lock().consumed += 1;
                 changed.notify_all();
             }
         })();
-        close();
+        drop(closing);
         for worker in workers {
-            worker.join().map_err(|_| anyhow::anyhow!("a worker thread panicked"))??;
+            let result = worker.join().map_err(|_| anyhow::anyhow!("a worker thread panicked"))?;
+            // Who has enough does not care for what failed beyond it, which depends on how far ahead the others were.
+            if !enough {
+                result?;
+            }
         }
         consumed
     })

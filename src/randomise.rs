@@ -1,6 +1,6 @@
 //! Randomisation for training, off by default: each episode draws its own friction, mass, light, camera poses, colours and delays.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use reverie_camera::Mount;
@@ -9,7 +9,7 @@ use reverie_sim::World;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Config,
+    config::{Config, MOST_DELAY_STEPS},
     eyes::{CameraName, CameraSection, Eyes},
 };
 
@@ -42,6 +42,26 @@ fn factor(rng: &mut ChaCha8Rng, spread: f32) -> f32 {
 }
 
 impl RandomiseSection {
+    /// # Errors
+    /// The first value that is no spread, or a delay that is too long.
+    pub fn validate(&self) -> Result<()> {
+        for (key, value) in [
+            ("friction", self.friction),
+            ("block_mass", self.block_mass),
+            ("light", self.light),
+            ("camera_m", self.camera_m),
+            ("camera_rad", self.camera_rad),
+            ("colour", self.colour),
+        ] {
+            ensure!(value.is_finite() && value >= 0.0, "config key randomise.{key} is {value}, must be 0 or more");
+        }
+        ensure!(
+            self.action_delay_steps.max(self.observation_delay_steps) <= MOST_DELAY_STEPS,
+            "config section randomise: a delay is at most {MOST_DELAY_STEPS} control steps"
+        );
+        Ok(())
+    }
+
     fn stream(seed: u64, purpose: &str) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(derive_seed(seed, purpose))
     }
@@ -101,10 +121,11 @@ impl RandomiseSection {
             let [r, g, b, alpha] = shape.rgba;
             let [r, g, b] = mix([r, g, b]);
             shape.rgba = [r, g, b, alpha];
-            if let Wood(pattern) | Checker(pattern) | Stripes(pattern) | Noise(pattern) = &mut shape.texture {
-                pattern.second_rgb = mix(pattern.second_rgb);
-            } else {
-                debug_assert!(matches!(shape.texture, Plain | Glow));
+            match &mut shape.texture {
+                Wood(pattern) | Checker(pattern) | Stripes(pattern) | Noise(pattern) => {
+                    pattern.second_rgb = mix(pattern.second_rgb);
+                }
+                Plain | Glow => {}
             }
         }
     }
@@ -153,9 +174,11 @@ mod tests {
         let mut poses = Vec::new();
         rig.world.poses(&mut poses);
         let picture = |random: &RandomiseSection, seed| {
-            let mut eyes = random.eyes(&config.cameras, &rig.world, &[CameraName::Static, CameraName::Gripper], seed).unwrap();
+            let mut eyes = random
+                .eyes(&config.cameras, &rig.world, &[CameraName::Static, CameraName::Gripper, CameraName::Tactile], seed)
+                .unwrap();
             eyes.look(&poses).unwrap();
-            eyes.images.iter().map(|image| image.rgb.clone()).collect::<Vec<_>>()
+            eyes.pictures()
         };
         let off = RandomiseSection::default();
         assert_eq!(picture(&off, 1), picture(&off, 2));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use anyhow::{Context, Result};
 use reverie_control::{Arm, Servo, euler::isometry_from_euler};
 use reverie_schema::{Action, ActionChunk, CONTROL_PERIOD_NS, JointCommand, N_ARM, Observation, RobotSpec, Stamp, derive_seed};
-use reverie_sim::{Expert, Link, STEPS_PER_CONTROL, SceneId, SceneState, StartState, Task, World};
+use reverie_sim::{Expert, Link, STEPS_PER_CONTROL, SceneId, SceneState, SimError, StartState, Task, World};
 
 use crate::config::{Config, DelaySection};
 
@@ -15,6 +15,23 @@ const START_TRIES: u64 = 50;
 const START_IK_ITERATIONS: usize = 100;
 /// Control steps that a demonstrator has.
 pub const EXPERT_STEPS: u32 = 240;
+
+/// No start of a task was found from which it can be done.
+#[derive(Debug)]
+pub struct NoStart {
+    task: Task,
+    scene: SceneId,
+    seed: u64,
+}
+
+impl std::fmt::Display for NoStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { task, scene, seed } = self;
+        write!(f, "no valid start for {task} in scene {scene} with seed {seed} in {START_TRIES} draws")
+    }
+}
+
+impl std::error::Error for NoStart {}
 
 /// A world with its servo, stepped by control steps.
 pub struct Rig {
@@ -43,7 +60,10 @@ impl Rig {
         let scene = config.sim.scene;
         for draw in 0..START_TRIES {
             let start_seed = derive_seed(seed, "start").wrapping_add(draw);
-            let start = StartState::sample(scene, task, start_seed)?;
+            let start = match StartState::sample(scene, task, start_seed) {
+                Err(SimError::NoStart { .. }) => continue,
+                start => start?,
+            };
             let Some(mut rig) = Self::from_start(config, &start, task)? else { continue };
             if rig.touches_when_at_rest()? {
                 continue;
@@ -57,7 +77,7 @@ impl Rig {
                 }
             }
         }
-        anyhow::bail!("no valid start for {task} in scene {scene} with seed {seed} in {START_TRIES} draws")
+        Err(NoStart { task, scene, seed }.into())
     }
 
     /// A given start, ready for the first observation. `None` if the arm does not reach it.
@@ -105,6 +125,9 @@ impl Rig {
         self.task = task;
         self.start = self.world.scene_state();
         self.steps_before = self.steps;
+        // What is under way belongs to the task before.
+        self.plans.clear();
+        self.actions.clear();
     }
 
     /// The scripted demonstrator does the present task; `see` is shown each observation with the action that follows. Whether the
@@ -186,6 +209,7 @@ impl Rig {
             let now = self.step_start();
             let mut chunk = ActionChunk::from_rows(now, &[action])?;
             chunk.seq = u64::from(self.steps) + 1;
+            chunk.obs_stamp = now.plus_ns(-i64::from(self.delay.observation_steps) * CONTROL_PERIOD_NS);
             self.servo.offer(now, &chunk).with_context(|| format!("action of step {} refused", self.steps))?;
         }
         self.step()

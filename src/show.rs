@@ -13,7 +13,12 @@ use crate::dataset::{Dataset, Label};
 pub fn write_episode(folder: &Path, episode: usize, path: &Path) -> Result<()> {
     let dataset = Dataset::open(folder)?;
     let beside = dataset.beside(episode)?;
-    let scene = beside.as_ref().and_then(|beside| beside.scene).unwrap_or_default();
+    let recorded_scene = beside.as_ref().and_then(|beside| beside.scene);
+    let scene = recorded_scene.unwrap_or_default();
+    let scene_words = match recorded_scene {
+        Some(scene) => format!("scene {scene}"),
+        None => format!("scene not recorded, drawn as {scene}"),
+    };
     let replay = Replay::new(scene, RobotSpec::panda())?;
     let images = dataset.images();
     let options = ViewerOptions {
@@ -29,7 +34,7 @@ pub fn write_episode(folder: &Path, episode: usize, path: &Path) -> Result<()> {
     dataset.each_frame(episode, true, |frame, pictures| {
         let observation = &frame.observation;
         if frame_number == 0 {
-            viewer.begin_episode(&format!("{episode} (scene {scene}): {sentences}"), observation.stamp)?;
+            viewer.begin_episode(&format!("{episode} ({scene_words}): {sentences}"), observation.stamp)?;
         }
         for label in &labels {
             if label.from == frame_number {

@@ -65,8 +65,7 @@ fn open(recording: &Path) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "no rerun viewer {VERSION} on the PATH; `cargo xtask view {}` installs one (data sets: write a recording with --rrd FILE \
-         first, then open that)",
-        recording.display()
+        "no rerun viewer {VERSION} on the PATH; `cargo xtask view FILE` installs one and opens a recording{}",
+        if recording.starts_with(std::env::temp_dir()) { "; write the episode to one with --rrd FILE" } else { "" }
     )
 }

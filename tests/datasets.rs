@@ -137,6 +137,44 @@ fn killed_play_opens_and_goes_on_to_the_same_bytes() {
     assert_same(whole.path(), killed.path());
 }
 
+/// State alone, in episodes of a minute: enough windows for labels.
+fn labelled(hours: &'static str) -> [&'static str; 8] {
+    ["collect", "play", "--episode-minutes", "1", "--out", "play", "--hours", hours]
+}
+
+#[test]
+fn play_that_is_gone_on_with_has_the_labels_of_play_in_one_go() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    succeeds(whole.path(), &labelled("0.1"));
+    succeeds(parts.path(), &labelled("0.05"));
+    succeeds(parts.path(), &labelled("0.1"));
+    for folder in [whole.path(), parts.path()] {
+        fs::remove_file(folder.join("play/meta/reverie.json")).unwrap();
+    }
+    assert_same(whole.path(), parts.path());
+    let reader = Reader::open(whole.path().join("play")).unwrap();
+    let labels: Vec<Value> =
+        reader.episodes().iter().flat_map(|e| e.extra.as_ref().unwrap()["labels"].as_array().unwrap().clone()).collect();
+    // 10,400 windows allow three segments a task.
+    assert!(labels.len() > 20, "{} labels", labels.len());
+    for label in &labels {
+        let text = label["text"].as_str().unwrap();
+        assert!(reader.tasks().iter().any(|task| task == text), "{text}");
+        let task: reverie_sim::Task = label["task"].as_str().unwrap().parse().unwrap();
+        assert!(task.phrases().contains(&text) && text != task.validation_phrase());
+    }
+}
+
+#[test]
+fn play_that_ended_in_half_an_episode_goes_on_with_whole_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(folder.path(), &labelled("0.025"));
+    succeeds(folder.path(), &labelled("0.05"));
+    let reader = Reader::open(folder.path().join("play")).unwrap();
+    let lengths: Vec<usize> = reader.episodes().iter().map(|episode| episode.length).collect();
+    assert_eq!(lengths, [1800, 900, 1800, 900]);
+}
+
 #[test]
 fn a_failing_disk_is_told_and_finished_episodes_stay() {
     let (whole, failing) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

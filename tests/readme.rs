@@ -10,14 +10,33 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The claims that the project promises in `docs/results/demo.json`.
-const DEMO_CLAIMS: [&str; 6] = [
-    "ddpm_success_mean",
-    "ddpm_success_min",
-    "rti_success_mean",
-    "rti_nfe_mean",
-    "rti_over_ddpm_decode_time",
-    "cold_ddim_success_mean",
+/// The claims that the project promises, by file of `docs/results`.
+const PROMISED: [(&str, &[&str]); 4] = [
+    (
+        "demo",
+        &[
+            "ddpm_success_mean",
+            "ddpm_success_min",
+            "rti_success_mean",
+            "rti_nfe_mean",
+            "rti_over_ddpm_decode_time",
+            "cold_ddim_success_mean",
+        ],
+    ),
+    (
+        "sim_speed",
+        &[
+            "physics_speedup_over_pybullet",
+            "render64_speedup",
+            "render84_speedup",
+            "render200_speedup",
+            "control_step_speedup",
+            "core_scaling",
+            "bytes_per_world",
+        ],
+    ),
+    ("experts", &["tasks", "expert_success_mean", "expert_success_min"]),
+    ("lh_mtlc_expert", &["average_length", "chains"]),
 ];
 
 const FIXED: &str = "fixed";
@@ -195,10 +214,12 @@ fn every_result_says_how_it_was_made() {
 }
 
 #[test]
-fn the_demo_makes_the_promised_claims() {
-    let results = read_json(&root().join("docs/results/demo.json"));
-    for claim in DEMO_CLAIMS {
-        assert!(results["claims"][claim].is_number(), "docs/results/demo.json: no claim `{claim}`");
+fn the_promised_claims_are_made() {
+    for (file, claims) in PROMISED {
+        let results = read_json(&root().join(format!("docs/results/{file}.json")));
+        for claim in claims {
+            assert!(results["claims"][claim].is_number(), "docs/results/{file}.json: no claim `{claim}`");
+        }
     }
 }
 

@@ -188,8 +188,6 @@ const GLASS: [u8; 3] = [120, 124, 128];
 pub const TABLE_TOP_M: f32 = 0.44;
 /// Half of the shelf's length.
 pub const PLANK_HALF_M: f32 = 0.26;
-/// Where the button stands.
-pub const BUTTON_XY_M: [f32; 2] = [-0.12, -0.12];
 /// Top of the button's cap at rest.
 pub const BUTTON_TOP_M: f32 = 0.484;
 /// The button counts as pressed beyond this travel.

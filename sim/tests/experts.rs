@@ -40,7 +40,7 @@ fn succeeds(scene: SceneId, task: Task, seed: u64) -> Option<bool> {
 }
 
 fn failed_starts(scene: SceneId, task: Task, starts: usize) -> Vec<u64> {
-    let valid = (0..).filter_map(|seed| Some((seed, succeeds(scene, task, seed)?)));
+    let valid = (0..20 * starts as u64).filter_map(|seed| Some((seed, succeeds(scene, task, seed)?)));
     valid.take(starts).filter(|(_, success)| !success).map(|(seed, _)| seed).collect()
 }
 

@@ -10,13 +10,13 @@ use reverie_schema::{Frame, derive_seed};
 use reverie_sim::{Expert, SceneId, Task};
 use serde::Serialize;
 
-use super::{Common, Stage, scene_of};
+use super::{Common, Pictures, scene_of};
 use crate::{
     config::Config,
     dataset::{self, About, Beside, Label, Recording},
     eyes::CameraName,
     parallel,
-    rig::{EXPERT_STEPS, Rig},
+    rig::{EXPERT_STEPS, NoStart, Rig},
     tasks::Selection,
 };
 
@@ -61,7 +61,12 @@ struct Attempt {
 
 fn attempt(config: &Config, cameras: &[CameraName], task: Task, seed: u64) -> Result<Attempt> {
     let scene = config.sim.scene;
-    let mut rig = Rig::new(config, task, seed)?;
+    let mut rig = match Rig::new(config, task, seed) {
+        Err(error) if error.is::<NoStart>() => {
+            return Ok(Attempt { success: false, scene, frames: Vec::new(), images: Vec::new() });
+        }
+        rig => rig?,
+    };
     let mut expert = Expert::new(task, scene, seed);
     if (derive_seed(seed, "stray") as f64 / u64::MAX as f64) < config.collect.stray_share
         && let Some(point) = expert.stray(&rig.observe())
@@ -78,13 +83,13 @@ fn attempt(config: &Config, cameras: &[CameraName], task: Task, seed: u64) -> Re
             rig.begin(task);
         }
     }
-    let mut stage = Stage::new(config, cameras, &rig.world, seed)?;
+    let mut pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let (mut frames, mut images) = (Vec::new(), Vec::new());
     let (mut success, mut left) = (false, STEPS_AFTER_SUCCESS);
     while rig.task_steps() < EXPERT_STEPS && left > 0 {
         let observation = rig.observe();
         let action = expert.act(&observation);
-        images.push(stage.look(&rig.world)?);
+        images.push(pictures.look(&rig.world)?);
         frames.push(Frame { observation, action });
         rig.act(action)?;
         success |= rig.solved();

@@ -4,7 +4,7 @@ mod demos;
 mod play;
 mod session;
 
-use std::path::PathBuf;
+use std::{collections::VecDeque, path::PathBuf};
 
 use anyhow::Result;
 use reverie_sim::{SceneId, World};
@@ -41,11 +41,7 @@ struct Common {
 
 impl Common {
     fn images(&self, config: &Config) -> Vec<ImageFeature> {
-        let size = |name: &CameraName| {
-            let camera = name.camera(&config.cameras);
-            (name.label().to_owned(), [camera.height, camera.width])
-        };
-        self.cameras.iter().map(size).collect()
+        self.cameras.iter().flat_map(|name| name.pictures(&config.cameras)).collect()
     }
 }
 
@@ -56,24 +52,31 @@ pub fn run(config: &Config, what: &What) -> Result<()> {
     }
 }
 
-/// A world with its cameras, for recording.
-struct Stage {
+/// The cameras of a recording. Pictures come as late as the observations beside them.
+struct Pictures {
     eyes: Option<Eyes>,
     poses: Vec<reverie_schema::scene::Pose>,
+    delay_steps: usize,
+    under_way: VecDeque<Vec<Vec<u8>>>,
 }
 
-impl Stage {
+impl Pictures {
     fn new(config: &Config, cameras: &[CameraName], world: &World, seed: u64) -> Result<Self> {
         let eyes = if cameras.is_empty() { None } else { Some(config.randomise.eyes(&config.cameras, world, cameras, seed)?) };
-        Ok(Self { eyes, poses: Vec::new() })
+        let delay_steps = config.delay.observation_steps as usize;
+        Ok(Self { eyes, poses: Vec::new(), delay_steps, under_way: VecDeque::new() })
     }
 
-    /// The pixels that each camera sees now.
+    /// The pixels that arrive from each camera now.
     fn look(&mut self, world: &World) -> Result<Vec<Vec<u8>>> {
         let Some(eyes) = &mut self.eyes else { return Ok(Vec::new()) };
         world.poses(&mut self.poses);
         eyes.look(&self.poses)?;
-        Ok(eyes.images.iter().map(|image| image.rgb.clone()).collect())
+        self.under_way.push_back(eyes.pictures());
+        while self.under_way.len() > self.delay_steps + 1 {
+            self.under_way.pop_front();
+        }
+        Ok(self.under_way.front().cloned().unwrap_or_default())
     }
 }
 

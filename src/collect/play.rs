@@ -3,6 +3,7 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use reverie_schema::derive_seed;
 use reverie_sim::{Annotator, SceneId, Segment, Task};
 use serde::Serialize;
+use serde_json::json;
 
 use super::{
     Common, scene_of,
@@ -19,10 +21,14 @@ use super::{
 };
 use crate::{
     config::Config,
-    dataset::{self, About, Beside, FPS, Label, PLAY, Recording},
+    dataset::{self, About, Beside, FPS, Label, Recording},
     eyes::CameraName,
     parallel,
+    report::write_results,
 };
+
+/// Longest episode with cameras.
+const MINUTES_WITH_CAMERAS: f64 = 4.0;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,6 +44,9 @@ pub struct Args {
     /// Give each label the phrasing of its task that is held out for validation
     #[arg(long)]
     validation: bool,
+    /// Write time, memory and sizes, with command, commit and machine, to this file
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -65,6 +74,12 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     let scenes = if args.scenes.is_empty() { vec![config.sim.scene] } else { args.scenes.clone() };
     let steps_per_episode = (args.episode_minutes * 60.0 * f64::from(FPS)).round() as usize;
     let frames = (args.hours * 3600.0 * f64::from(FPS)).round() as usize;
+    ensure!(frames > 0, "--hours is {}, which is less than one frame", args.hours);
+    ensure!(
+        cameras.is_empty() || args.episode_minutes <= MINUTES_WITH_CAMERAS,
+        "--episode-minutes is {}, must be at most {MINUTES_WITH_CAMERAS} with cameras: an episode's pictures wait in memory, 0.25 GB a minute",
+        args.episode_minutes
+    );
     let recipe = Recipe { kind: "play", seed: *seed, steps_per_episode, scenes: &scenes, cameras, validation: args.validation };
     let about = About::new(config, &recipe)?;
     let images = args.common.images(config);
@@ -72,6 +87,10 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     let mut labeller = Labeller::resume(&out, *seed, args.validation)?;
 
     let first = recording.episodes();
+    let (begin, frames_before) = (Instant::now(), recording.frames());
+    // The last episode of a shorter recording may have been cut short: what is left counts from here.
+    let left = frames.saturating_sub(frames_before);
+    let mut early_bytes = None;
     let bar = ProgressBar::new(frames as u64)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} frames, {eta} left").context("progress bar")?);
     bar.set_position(recording.frames() as u64);
@@ -82,7 +101,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
             parallel::cores(),
             || Ok(()),
             |(), index| {
-                let steps = steps_per_episode.min(frames.saturating_sub(index * steps_per_episode).max(1));
+                let steps = steps_per_episode.min(left.saturating_sub((index - first) * steps_per_episode).max(1));
                 let episode_seed = seed.wrapping_add(index as u64);
                 let mut config = config.clone();
                 config.sim.scene = scene_of(&scenes, index);
@@ -100,6 +119,9 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
                     labels,
                 })?;
                 bar.set_position(recording.frames() as u64);
+                if early_bytes.is_none() && recording.frames() * 10 >= frames {
+                    early_bytes = Some(peak_memory_bytes()?);
+                }
                 Ok(if recording.frames() >= frames { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             },
         )?;
@@ -113,14 +135,29 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
         out.display()
     );
     println!("{episodes} episodes, {written} frames, {} labelled segments in {}", labeller.count(), out.display());
+    if let Some(path) = &args.results {
+        let seconds = begin.elapsed().as_secs_f64();
+        let claims = json!({
+            "frames": written - frames_before, "seconds": seconds, "labels": labeller.count(),
+            "peak_memory_mb": peak_memory_bytes()? / 1e6,
+            "peak_memory_after_a_tenth_mb": early_bytes.map_or(f64::NAN, |bytes| bytes / 1e6),
+        });
+        write_results(path, &claims, &json!({ "episodes": episodes, "config": config }))?;
+        eprintln!("wrote {}", path.display());
+    }
     Ok(())
 }
 
+/// The most memory that this process has held.
+fn peak_memory_bytes() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/self/status has no VmHWM")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("/proc/self/status, VmHWM")?;
+    Ok(kib * 1024.0)
+}
+
 fn write(recording: &mut Recording, played: &Played, labels: &[Label]) -> Result<()> {
-    let mut texts = vec![PLAY; played.frames.len()];
-    for label in labels {
-        texts[label.from..=label.to].fill(&label.text);
-    }
+    let texts = dataset::texts(played.frames.len(), labels);
     for ((frame, images), text) in played.frames.iter().zip(&played.images).zip(texts) {
         recording.push(text, frame, images.iter().map(Vec::as_slice))?;
     }
@@ -130,7 +167,6 @@ fn write(recording: &mut Recording, played: &Played, labels: &[Label]) -> Result
 /// CALVIN's automatic annotation, with a sentence for each label.
 struct Labeller {
     annotator: Annotator,
-    rng: ChaCha8Rng,
     seed: u64,
     validation: bool,
     recordings: u64,
@@ -145,24 +181,18 @@ impl Labeller {
         for label in before.iter().flat_map(|(_, beside)| &beside.labels) {
             counts[label.task.parse::<Task>().with_context(|| format!("{}: labels", folder.display()))?.index()] += 1;
         }
-        Ok(Self {
-            annotator: Annotator::resume(seed, &lengths, counts),
-            rng: ChaCha8Rng::seed_from_u64(0),
-            seed,
-            validation,
-            recordings: lengths.len() as u64,
-        })
+        Ok(Self { annotator: Annotator::resume(seed, &lengths, counts), seed, validation, recordings: lengths.len() as u64 })
     }
 
     fn label(&mut self, played: &Played) -> Vec<Label> {
-        self.rng = ChaCha8Rng::seed_from_u64(derive_seed(self.seed, &format!("phrases {}", self.recordings)));
+        let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(self.seed, &format!("phrases {}", self.recordings)));
         self.recordings += 1;
         let segments = self.annotator.annotate(&played.states);
-        segments.iter().map(|segment| self.sentence(segment)).collect()
+        segments.iter().map(|segment| self.sentence(segment, &mut rng)).collect()
     }
 
-    fn sentence(&mut self, &Segment { from, to, task }: &Segment) -> Label {
-        let text = if self.validation { Some(task.validation_phrase()) } else { task.phrases().choose(&mut self.rng).copied() };
+    fn sentence(&self, &Segment { from, to, task }: &Segment, rng: &mut ChaCha8Rng) -> Label {
+        let text = if self.validation { Some(task.validation_phrase()) } else { task.phrases().choose(rng).copied() };
         Label { from, to, task: task.name().into(), text: text.unwrap_or_else(|| task.name()).into() }
     }
 

@@ -6,8 +6,12 @@ use rand_chacha::ChaCha8Rng;
 use reverie_schema::{Action, Frame, GripperCommand, Observation, derive_seed};
 use reverie_sim::{Expert, SceneId, SceneState, Task};
 
-use super::Stage;
-use crate::{config::Config, eyes::CameraName, rig::Rig};
+use super::Pictures;
+use crate::{
+    config::Config,
+    eyes::CameraName,
+    rig::{NoStart, Rig},
+};
 
 /// Control steps after which a skill is given up.
 const MOST_STEPS: usize = 200;
@@ -39,7 +43,7 @@ enum Errand {
 struct Session {
     rig: Rig,
     scene: SceneId,
-    stage: Stage,
+    pictures: Pictures,
     rng: ChaCha8Rng,
     played: Played,
     steps: usize,
@@ -50,9 +54,9 @@ pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) ->
     let scene = config.sim.scene;
     let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "play"));
     let rig = start(config, &mut rng, seed)?;
-    let stage = Stage::new(config, cameras, &rig.world, seed)?;
+    let pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let played = Played { frames: Vec::new(), states: Vec::new(), images: Vec::new() };
-    let mut session = Session { rig, scene, stage, rng, played, steps };
+    let mut session = Session { rig, scene, pictures, rng, played, steps };
     let mut errand = 0;
     while session.goes_on() {
         session.next(derive_seed(seed, &format!("errand {errand}")))?;
@@ -64,8 +68,9 @@ pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) ->
 fn start(config: &Config, rng: &mut ChaCha8Rng, seed: u64) -> Result<Rig> {
     for attempt in 0..START_TRIES {
         let task = *Task::ALL.choose(rng).expect("34 tasks");
-        if let Ok(rig) = Rig::new(config, task, derive_seed(seed, "play start").wrapping_add(attempt)) {
-            return Ok(rig);
+        match Rig::new(config, task, derive_seed(seed, "play start").wrapping_add(attempt)) {
+            Err(error) if error.is::<NoStart>() => {}
+            rig => return rig,
         }
     }
     bail!("no valid start for play in scene {} with seed {seed} in {START_TRIES} tries", config.sim.scene)
@@ -165,7 +170,7 @@ impl Session {
             return Ok(false);
         }
         self.played.states.push(self.rig.world.scene_state());
-        self.played.images.push(self.stage.look(&self.rig.world)?);
+        self.played.images.push(self.pictures.look(&self.rig.world)?);
         self.played.frames.push(Frame { observation, action });
         self.rig.act(action)?;
         Ok(self.goes_on())

@@ -32,6 +32,7 @@ const SUBTASK_STEPS: u32 = 360;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     protocol: String,
+    commit: String,
     seed: u64,
     chains: usize,
     subject: String,
@@ -49,7 +50,7 @@ struct Outcome {
     steps: Vec<u32>,
 }
 
-/// Chains that were finished, on disk as they finish.
+/// Chains that were finished, on disk in the order of their numbers.
 struct Journal {
     path: PathBuf,
     file: File,
@@ -69,6 +70,7 @@ impl Journal {
         }
         crate::report::write_atomically(&path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        ensure!(file.try_lock().is_ok(), "the journal {} is in use by another evaluation", path.display());
         Ok(Self { path, file, outcomes })
     }
 
@@ -78,7 +80,7 @@ impl Journal {
         let first: Option<Header> = lines.next().and_then(|line| serde_json::from_str(line).ok());
         ensure!(
             first.as_ref() == Some(header),
-            "the journal {} belongs to another evaluation (seed, chains, policy, decoder or configuration differ): give --fresh to \
+            "the journal {} belongs to another evaluation (commit, seed, chains, policy, decoder or configuration differ): give --fresh to \
              begin anew, or another --journal",
             path.display()
         );
@@ -86,7 +88,11 @@ impl Journal {
         let lines: Vec<&str> = lines.collect();
         for (number, line) in lines.iter().enumerate() {
             match serde_json::from_str::<Outcome>(line) {
-                Ok(outcome) if outcome.chain < header.chains && outcome.solved <= CHAIN_LENGTH => outcomes.push(outcome),
+                Ok(outcome) if outcome.chain < header.chains && outcome.solved <= CHAIN_LENGTH => {
+                    if outcomes.iter().all(|known| known.chain != outcome.chain) {
+                        outcomes.push(outcome);
+                    }
+                }
                 // The last line of a killed run may be half written.
                 Err(_) if number + 1 == lines.len() => {}
                 _ => bail!("the journal {} is damaged in line {}: give --fresh to begin anew", path.display(), number + 2),
@@ -151,6 +157,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     }
     let header = Header {
         protocol: "calvin".into(),
+        commit: crate::report::commit(),
         seed: args.seed,
         chains: args.chains,
         subject: subject.identity(),
@@ -272,7 +279,7 @@ mod tests {
 
     fn header(seed: u64) -> Header {
         let (protocol, subject, decoder) = ("calvin".into(), "experts".into(), "expert".into());
-        Header { protocol, seed, chains: 10, subject, decoder, config: Value::Null }
+        Header { protocol, commit: "abc".into(), seed, chains: 10, subject, decoder, config: Value::Null }
     }
 
     #[test]
