@@ -372,6 +372,9 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.discard_episode();
+        // Closing alone is not enough: a process that another thread has just forked holds the lock as well until it executes its
+        // program.
+        let _ = self.handle.unlock();
     }
 }
 
