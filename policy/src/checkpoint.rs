@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::features::STATE_FEATURES;
-use crate::normaliser::{ActionNormaliser, MinMax};
+use crate::normaliser::{ActionNormaliser, DiscreteEntries, MinMax};
 use crate::tensor_file::{parse_tensors, serialise_tensors, write_atomically};
 use crate::train::TrainConfig;
 use crate::{
-    Decoder, DecoderConfig, FeatureHistory, NetworkConfig, NoiseSchedule, PolicyError, PolicyShape, RawTensor, ScheduleConfig,
+    Decoder, DecoderConfig, DraftConfig, FeatureHistory, NetworkConfig, NoiseSchedule, ParameterSpec, PolicyError, PolicyShape,
+    RawTensor, ScheduleConfig, initial_values,
 };
 
 /// Version of the folder's format that is written and read.
@@ -67,6 +68,9 @@ pub struct CheckpointInfo {
     pub format_version: u32,
     /// The network.
     pub network: NetworkConfig,
+    /// A drafter that came with it, for warm starts without a previous chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftConfig>,
     /// The noise levels it was trained on. It predicts the noise.
     pub schedule: ScheduleConfig,
     /// Rows of a chunk.
@@ -116,6 +120,40 @@ impl Checkpoint {
         let checkpoint = Self { info, tensors, folder: std::path::PathBuf::new() };
         checkpoint.validate()?;
         Ok(checkpoint)
+    }
+
+    /// First values for `network` and `draft`, as training begins with, on CALVIN's layouts with chunks of 16 rows and the
+    /// squared-cosine schedule of 100 levels. For measurements of networks that nobody has trained, and tests.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`] if the network can't be built.
+    pub fn untrained(network: NetworkConfig, draft: Option<DraftConfig>, tasks: &[&str], seed: u64) -> Result<Self, PolicyError> {
+        let n_act = reverie_schema::N_ACT;
+        let identity = |width: usize| MinMax { offset: vec![0.0; width], scale: vec![1.0; width] };
+        let info = CheckpointInfo {
+            format_version: FORMAT_VERSION,
+            network,
+            draft,
+            schedule: ScheduleConfig { kind: crate::ScheduleKind::SquaredCosine, n_steps: 100 },
+            horizon: 16,
+            n_act,
+            action_space: ActionSpace::CalvinRelative,
+            features: FeatureKind::CalvinState,
+            n_obs: 1,
+            tasks: tasks.iter().map(|&task| task.to_owned()).collect(),
+            observation_normaliser: identity(STATE_FEATURES),
+            action_normaliser: ActionNormaliser {
+                range: identity(n_act),
+                discrete: DiscreteEntries { indices: vec![n_act - 1], factor: 1.0 },
+            },
+            decoder: DecoderConfig::default(),
+            training: TrainingRecord::default(),
+            tensors_sha256: String::new(),
+        };
+        info.validate()?;
+        let specs = info.parameters();
+        let values = initial_values(&specs, seed);
+        Self::new(info, specs.into_iter().map(|spec| spec.name).zip(values).collect())
     }
 
     /// Reads the folder `path`.
@@ -209,7 +247,7 @@ impl Checkpoint {
     fn validate(&self) -> Result<(), PolicyError> {
         self.info.validate()?;
         let path = self.folder.join(TENSORS_FILE);
-        let specs = self.info.network.parameters(self.shape());
+        let specs = self.info.parameters();
         for spec in &specs {
             let tensor = self.tensor(&spec.name)?;
             if tensor.shape != spec.shape {
@@ -236,6 +274,13 @@ impl CheckpointInfo {
         PolicyShape { horizon: self.horizon, n_act: self.n_act, n_cond: self.n_obs * STATE_FEATURES + self.tasks.len() }
     }
 
+    /// Every parameter of the network and of the drafter, in a fixed order.
+    pub fn parameters(&self) -> Vec<ParameterSpec> {
+        let mut specs = self.network.parameters(self.shape());
+        specs.extend(self.draft.iter().flat_map(|draft| draft.parameters(self.shape())));
+        specs
+    }
+
     fn validate(&self) -> Result<(), PolicyError> {
         if !(1..=reverie_schema::MAX_CHUNK_ROWS).contains(&self.horizon) {
             let reason = format!("must be in 1..={}", reverie_schema::MAX_CHUNK_ROWS);
@@ -251,6 +296,7 @@ impl CheckpointInfo {
             return Err(PolicyError::config("tasks", &self.tasks, "needs at least one task"));
         }
         self.network.validate(self.shape())?;
+        self.draft.as_ref().map_or(Ok(()), DraftConfig::validate)?;
         self.observation_normaliser.validate("observation normaliser", STATE_FEATURES)?;
         self.action_normaliser.validate(self.n_act)?;
         let schedule = self.schedule.build()?;
@@ -265,12 +311,12 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::normaliser::DiscreteEntries;
 
     fn tiny() -> Checkpoint {
         let info = CheckpointInfo {
             format_version: FORMAT_VERSION,
             network: NetworkConfig::ResidualMlp { hidden: 4, blocks: 1, step_embed: 4 },
+            draft: None,
             schedule: ScheduleConfig { kind: crate::ScheduleKind::SquaredCosine, n_steps: 10 },
             horizon: 2,
             n_act: 7,

@@ -35,4 +35,20 @@ pub trait Denoiser: Send {
     /// # Errors
     /// [`PolicyError::Length`] if a slice doesn't fit the batch.
     fn predict_noise(&mut self, x: &[f32], label: usize, eps: &mut [f32]) -> Result<(), PolicyError>;
+
+    /// A tick's evaluations are over: threads that spin between evaluations may sleep. Decoders call it after every decode.
+    fn rest(&mut self) {}
+
+    /// Whether the policy has a drafter.
+    fn has_draft(&self) -> bool {
+        false
+    }
+
+    /// Writes normalised chunks made in one pass for the condition that is set into `chunk`, `[batch, horizon, n_act]`.
+    ///
+    /// # Errors
+    /// [`PolicyError::NoDrafter`] unless [`has_draft`](Self::has_draft).
+    fn draft(&mut self, _chunk: &mut [f32]) -> Result<(), PolicyError> {
+        Err(PolicyError::NoDrafter)
+    }
 }

@@ -14,6 +14,12 @@ pub enum PolicyError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The engine's threads could not be started.
+    #[error("cannot start a thread of the decode engine: {0}")]
+    Threads(std::io::Error),
+    /// A draft was asked of a policy that has no drafter.
+    #[error("this policy has no drafter, which a cold start from a draft needs; make one with `reverie train draft`")]
+    NoDrafter,
     /// A JSON file that doesn't hold what it should.
     #[error("{}: {source}", path.display())]
     Json {

@@ -22,6 +22,7 @@
 pub mod checkpoint;
 pub mod decode;
 mod denoiser;
+pub mod engine;
 mod error;
 mod features;
 mod net;
@@ -37,7 +38,7 @@ pub use decode::{
 pub use denoiser::{Denoiser, PolicyShape};
 pub use error::PolicyError;
 pub use features::{FeatureHistory, STATE_FEATURES, state_features};
-pub use net::{Init, NetworkConfig, ParameterSpec, RawTensor, initial_values};
+pub use net::{DraftConfig, Init, NetworkConfig, ParameterSpec, RawTensor, initial_values};
 pub use normaliser::{ActionNormaliser, DiscreteEntries, MinMax};
 pub use schedule::{NoiseSchedule, ReverseStep, ScheduleConfig, ScheduleKind};
 pub use train::TrainConfig;

@@ -77,5 +77,37 @@ impl NetworkConfig {
     }
 }
 
+/// A one-pass drafter (Trajectory Diffuser's idea): a residual MLP from the condition to a chunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DraftConfig {
+    /// Width of the hidden layers (512).
+    pub hidden: usize,
+    /// Pre-activation residual blocks of two layers each (2).
+    pub blocks: usize,
+}
+
+impl Default for DraftConfig {
+    fn default() -> Self {
+        Self { hidden: 512, blocks: 2 }
+    }
+}
+
+impl DraftConfig {
+    /// Checks that it can be built.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`] with the key and the value that can't be used.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        if !(1..=MAX_WIDTH).contains(&self.hidden) {
+            return Err(PolicyError::config("draft.hidden", self.hidden, format!("must be in 1..={MAX_WIDTH}")));
+        }
+        if self.blocks > 64 {
+            return Err(PolicyError::config("draft.blocks", self.blocks, "must be at most 64"));
+        }
+        Ok(())
+    }
+}
+
 /// Wider layers than this are a typing error (or a hostile file), not a policy.
 const MAX_WIDTH: usize = 16_384;

@@ -12,7 +12,7 @@ mod residual_mlp;
 #[cfg(feature = "tch")]
 mod unet1d;
 
-pub use config::NetworkConfig;
+pub use config::{DraftConfig, NetworkConfig};
 pub use parameters::{Init, ParameterSpec, RawTensor, initial_values};
 
 #[cfg(feature = "tch")]

@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use reverie_schema::derive_seed;
 
-use super::NetworkConfig;
+use super::{DraftConfig, NetworkConfig};
 use crate::PolicyShape;
 
 /// How a parameter begins.
@@ -71,16 +71,24 @@ impl NetworkConfig {
                 list.linear("time.0", *step_embed, 2 * step_embed);
                 list.linear("time.1", 2 * step_embed, *step_embed);
                 list.linear("input", shape.chunk_len() + step_embed + shape.n_cond, *hidden);
-                for block in 0..*blocks {
-                    list.linear(&format!("blocks.{block}.0"), *hidden, *hidden);
-                    list.linear(&format!("blocks.{block}.1"), *hidden, *hidden);
-                }
+                list.residual_blocks("", *blocks, *hidden);
                 list.linear("output", *hidden, shape.chunk_len());
             }
             Self::Unet1d { widths, kernel, step_embed, .. } => {
                 list.unet(&Unet { widths, kernel: *kernel, step_embed: *step_embed, n_cond: step_embed + shape.n_cond }, shape);
             }
         }
+        list.0
+    }
+}
+
+impl DraftConfig {
+    /// Every parameter of the drafter for chunks of `shape`, under `draft.`, in a fixed order.
+    pub fn parameters(&self, shape: PolicyShape) -> Vec<ParameterSpec> {
+        let mut list = List::default();
+        list.linear("draft.input", shape.n_cond, self.hidden);
+        list.residual_blocks("draft.", self.blocks, self.hidden);
+        list.linear("draft.output", self.hidden, shape.chunk_len());
         list.0
     }
 }
@@ -109,6 +117,13 @@ impl List {
 
     fn linear(&mut self, name: &str, n_in: usize, n_out: usize) {
         self.layer(name, &[n_out, n_in], n_out, n_in);
+    }
+
+    fn residual_blocks(&mut self, prefix: &str, blocks: usize, hidden: usize) {
+        for block in 0..blocks {
+            self.linear(&format!("{prefix}blocks.{block}.0"), hidden, hidden);
+            self.linear(&format!("{prefix}blocks.{block}.1"), hidden, hidden);
+        }
     }
 
     fn conv(&mut self, name: &str, n_in: usize, n_out: usize, kernel: usize) {

@@ -306,6 +306,7 @@ impl Trainer {
         let info = CheckpointInfo {
             format_version: FORMAT_VERSION,
             network: self.config.network.clone(),
+            draft: None,
             schedule: self.config.schedule(),
             horizon: self.data.shape.horizon,
             n_act: self.data.shape.n_act,
