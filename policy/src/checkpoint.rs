@@ -10,12 +10,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::decode::check_labels;
 use crate::features::STATE_FEATURES;
 use crate::normaliser::{ActionNormaliser, MinMax};
 use crate::tensor_file::{parse_tensors, serialise_tensors, write_atomically};
 use crate::train::TrainConfig;
 use crate::{
-    Decoder, DecoderConfig, FeatureHistory, NetworkConfig, NoiseSchedule, PolicyError, PolicyShape, RawTensor, ScheduleConfig,
+    Decoder, DecoderConfig, FeatureHistory, NetworkConfig, NoiseSchedule, PolicyError, PolicyShape, RawTensor, RtiCalibration,
+    ScheduleConfig,
 };
 
 /// Version of the folder's format that is written and read.
@@ -87,6 +89,9 @@ pub struct CheckpointInfo {
     pub action_normaliser: ActionNormaliser,
     /// The decoder to use unless told otherwise.
     pub decoder: DecoderConfig,
+    /// RTI's labels for this policy, for `labels = "auto"`. Set by `reverie tune`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rti: Option<RtiCalibration>,
     /// How it was trained.
     pub training: TrainingRecord,
     /// SHA-256 of [`TENSORS_FILE`], lower-case hexadecimal. Set by [`Checkpoint::save`].
@@ -203,7 +208,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`DecoderConfig::build`].
     pub fn decoder(&self, config: &DecoderConfig) -> Result<Box<dyn Decoder>, PolicyError> {
-        config.build(&self.schedule()?, self.shape(), &self.info.action_normaliser.discrete)
+        config.build(&self.schedule()?, self.shape(), &self.info.action_normaliser, self.info.rti.as_ref())
     }
 
     fn validate(&self) -> Result<(), PolicyError> {
@@ -254,7 +259,13 @@ impl CheckpointInfo {
         self.observation_normaliser.validate("observation normaliser", STATE_FEATURES)?;
         self.action_normaliser.validate(self.n_act)?;
         let schedule = self.schedule.build()?;
-        self.decoder.build(&schedule, self.shape(), &self.action_normaliser.discrete).map(drop)
+        if let Some(rti) = &self.rti {
+            check_labels("rti.labels", &rti.labels, schedule.n_steps())?;
+        } else if self.decoder.needs_calibration() {
+            // A policy must load to be calibrated.
+            return Ok(());
+        }
+        self.decoder.build(&schedule, self.shape(), &self.action_normaliser, self.rti.as_ref()).map(drop)
     }
 }
 
@@ -284,6 +295,7 @@ mod tests {
                 discrete: DiscreteEntries { indices: vec![6], factor: 1.0 },
             },
             decoder: DecoderConfig::default(),
+            rti: None,
             training: TrainingRecord::default(),
             tensors_sha256: String::new(),
         };

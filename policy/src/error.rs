@@ -130,6 +130,9 @@ pub enum PolicyError {
         /// Why not.
         reason: String,
     },
+    /// A draft was asked of a policy that has no drafter.
+    #[error("this policy has no drafter, which a cold start from a draft needs; make one with `reverie train draft`")]
+    NoDrafter,
     /// A task that the policy was not trained for.
     #[error("unknown task `{task}`; this policy knows {}", known.join(", "))]
     UnknownTask {
