@@ -341,6 +341,33 @@ mod tests {
         assert_eq!(error, "unknown task `fly`; this policy knows open_drawer, turn_on_led");
     }
 
+    /// A policy is trained first and calibrated later; files from before calibrations existed have no such key.
+    #[test]
+    fn a_policy_without_calibration_loads_and_one_with_it_decodes_by_its_labels() {
+        let auto: DecoderConfig = serde_json::from_str(r#"{"name": "rti", "labels": "auto"}"#).unwrap();
+        let mut policy = tiny();
+        policy.info.decoder = auto.clone();
+        let folder = tempfile::tempdir().unwrap();
+        policy.save(folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(INFO_FILE)).unwrap();
+        assert!(!text.contains("\"rti\":"), "{text}");
+        let mut policy = Checkpoint::load(folder.path()).unwrap();
+        assert!(policy.decoder(&auto).err().unwrap().to_string().contains("reverie tune"));
+
+        policy.info.rti = Some(RtiCalibration { labels: vec![3, 1, 0], ..RtiCalibration::default() });
+        policy.save(folder.path()).unwrap();
+        let policy = Checkpoint::load(folder.path()).unwrap();
+        assert_eq!(policy.info.rti.as_ref().unwrap().labels, [3, 1, 0]);
+        assert!(policy.decoder(&auto).is_ok());
+        replace_in_info(
+            folder.path(),
+            "3,\n      1,\n      0\n    ],\n    \"entry_level\"",
+            "30,\n      0\n    ],\n    \"entry_level\"",
+        );
+        let error = Checkpoint::load(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("rti.labels = [30, 0]: the network has noise levels 0 to 9"), "{error}");
+    }
+
     #[test]
     fn missing_and_truncated_files_are_named() {
         for name in [INFO_FILE, TENSORS_FILE] {

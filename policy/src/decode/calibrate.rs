@@ -62,7 +62,7 @@ impl Default for CalibrationConfig {
 }
 
 /// RTI's labels for one checkpoint, and what they were made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RtiCalibration {
     /// Noise levels of the warm steps, falling strictly to 0.
@@ -252,4 +252,160 @@ fn spread(repeats: &[Vec<f32>], shape: PolicyShape, continuous: &[usize]) -> Res
         return Err(PolicyError::Data("the spread of plans needs at least two plans from one condition".into()));
     }
     Ok((sum / f64::from(count)).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_distr::StandardNormal;
+
+    use super::super::oracle::{N, SHAPE, actions, schedule};
+    use super::*;
+
+    /// Worked out beforehand with the posterior variance of a Gaussian mode.
+    #[test]
+    fn contraction_matches_the_published_table() {
+        let down = [15, 13, 11, 9, 7, 5, 3, 2, 1, 0];
+        for (labels, rows) in [
+            (&[2, 1, 0][..], [(0.02, 0.107, 0.010), (0.05, 0.427, 0.023), (0.10, 0.750, 0.031), (0.30, 0.966, 0.035)]),
+            (&[3, 1, 0], [(0.02, 0.120, 0.010), (0.05, 0.434, 0.027), (0.10, 0.737, 0.036), (0.30, 0.961, 0.041)]),
+            (&[5, 3, 1, 0], [(0.02, 0.088, 0.012), (0.05, 0.336, 0.034), (0.10, 0.630, 0.050), (0.30, 0.933, 0.061)]),
+            (&[7, 5, 3, 1, 0], [(0.02, 0.069, 0.013), (0.05, 0.272, 0.039), (0.10, 0.541, 0.061), (0.30, 0.900, 0.080)]),
+            (&down, [(0.02, 0.021, 0.012), (0.05, 0.110, 0.042), (0.10, 0.290, 0.084), (0.30, 0.733, 0.149)]),
+        ] {
+            for (std, kappa, noise_std) in rows {
+                let got = contraction(&schedule(), labels, std);
+                assert!((got.kappa - kappa).abs() < 6e-4, "{labels:?} {std}: {got:?}");
+                assert!((got.noise_std - noise_std).abs() < 6e-4, "{labels:?} {std}: {got:?}");
+            }
+        }
+    }
+
+    /// Log-odds at which a wrong guess is given up: at full size, clipped and scaled by 10.
+    #[test]
+    fn discrete_thresholds_match_the_published_ones() {
+        for (label, guess, data, expected) in [
+            (3, 1.0, 1.0, 367.0),
+            (20, 1.0, 1.0, 17.0),
+            (40, 1.0, 1.0, 4.3),
+            (22, 0.1, 1.0, 1.4),
+            (28, 0.1, 1.0, 0.9),
+            (3, 0.1, 0.1, 3.7),
+            (5, 0.1, 0.1, 1.8),
+            (15, 0.1, 0.1, 0.29),
+        ] {
+            let got = discrete_threshold(&schedule(), label, guess, data);
+            assert!((got / expected - 1.0).abs() < 0.04, "{label} {guess} {data}: {got}");
+        }
+    }
+
+    #[test]
+    fn lists_of_the_paper_come_out_of_their_ends_and_lengths() {
+        let cases = [(2, vec![2, 1, 0]), (3, vec![3, 1, 0]), (5, vec![5, 3, 1, 0]), (7, vec![7, 5, 3, 1, 0])];
+        for (entry, list) in cases {
+            assert_eq!(label_list(entry, list.len()), list);
+        }
+        assert_eq!((label_list(0, 5), label_list(1, 5), label_list(9, 1)), (vec![0], vec![1, 0], vec![0]));
+        for entry in 0..100 {
+            for evaluations in 1..=entry + 1 {
+                let list = label_list(entry, evaluations);
+                assert_eq!((list.len(), list.last()), (evaluations, Some(&0)));
+                assert!(list.windows(2).all(|pair| pair[0] > pair[1]), "{list:?}");
+            }
+        }
+    }
+
+    /// Plans `rate` apart from tick to tick in every continuous entry after shifting, each with `std` of its own; the gripper
+    /// changes all the time, which must not count.
+    fn plans(rate: f32, std: f32, ticks: usize, seed: u64) -> Vec<f32> {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let mut chunks = Vec::new();
+        for tick in 0..ticks {
+            for row in 0..SHAPE.horizon {
+                // Plans agree after shifting up to `rate`.
+                let drift = rate * tick as f32 + 0.001 * (row + tick) as f32;
+                chunks.extend((0..6).map(|_| drift + std * rng.sample::<f32, _>(StandardNormal)));
+                chunks.push(if (row + tick) % 2 == 0 { 1.0 } else { -1.0 });
+            }
+        }
+        chunks
+    }
+
+    fn calibrate_plans(rate: f32, std: f32, factor: f32, config: CalibrationConfig) -> RtiCalibration {
+        let episodes = [plans(rate, std, 20, 1), plans(rate, std, 20, 2)];
+        let repeats = [plans(0.0, std, 2, 3), plans(0.0, std, 2, 4)].map(|mut chunks| {
+            // Undo the row ramp between the two samples: one condition.
+            for (i, value) in chunks[N..].iter_mut().enumerate() {
+                *value -= if i % 7 < 6 { 0.001 } else { 0.0 };
+            }
+            chunks
+        });
+        calibrate(&HeldOut { episodes: &episodes, repeats: &repeats }, &config, &schedule(), SHAPE, &actions(factor)).unwrap()
+    }
+
+    #[test]
+    fn drift_and_spread_are_measured_and_set_the_entry_level() {
+        let config = CalibrationConfig { discrete: DiscreteTreatment::Scale {}, ..CalibrationConfig::default() };
+        let found = calibrate_plans(0.115, 0.01, 10.0, config);
+        let expected = 0.115_f64.hypot(0.01 * 2.0_f64.sqrt());
+        assert!((found.drift_q95 - expected).abs() < 0.005, "{found:?}");
+        assert!((found.posterior_std - 0.01).abs() < 0.001, "{found:?}");
+        // sqrt(1 - alpha_bar) is 0.105 at 5 and 0.120 at 6.
+        assert_eq!((found.entry_level, found.labels[0]), (6, 6));
+        assert_eq!(found.labels, [6, 0], "the shortest list that suffices");
+        assert!(found.within_tolerance && found.lag < 0.05, "{found:?}");
+        assert!((found.discrete_threshold.unwrap() - 1.35).abs() < 0.1, "{found:?}");
+    }
+
+    #[test]
+    fn a_tighter_tolerance_takes_longer_lists_up_to_the_bound() {
+        let config =
+            |tolerance, max_evaluations| CalibrationConfig { tolerance, max_evaluations, discrete: DiscreteTreatment::Scale {} };
+        let count = |tolerance, max| {
+            let found = calibrate_plans(0.12, 0.03, 10.0, config(tolerance, max));
+            assert_eq!(found.within_tolerance, found.lag <= f64::from(tolerance));
+            let drift = (found.drift_q95.powi(2) - 2.0 * found.posterior_std.powi(2)).sqrt();
+            let kappa = contraction(&schedule(), &found.labels, found.posterior_std).kappa;
+            assert!((found.lag - kappa / (1.0 - kappa) * drift).abs() < 1e-9);
+            (found.labels.len(), found.within_tolerance)
+        };
+        assert_eq!(count(1.0, 3), (2, true));
+        let (longer, within) = count(0.02, 7);
+        assert!(longer > 3 && within, "{longer}");
+        assert_eq!(count(0.001, 3), (3, false), "the least lag within the bound, and it says so");
+    }
+
+    #[test]
+    fn two_valued_entries_raise_the_entry_level() {
+        let find = |factor, discrete| {
+            let config = CalibrationConfig { discrete, ..CalibrationConfig::default() };
+            let found = calibrate_plans(0.02, 0.001, factor, config);
+            (found.entry_level, found.discrete_threshold.unwrap())
+        };
+        // The drift alone asks for level 0.
+        for (factor, discrete, level) in [
+            (10.0, DiscreteTreatment::Scale {}, 3),
+            (1.0, DiscreteTreatment::Clip { factor: 10.0 }, 13),
+            (1.0, DiscreteTreatment::None, 42),
+        ] {
+            let (got, threshold) = find(factor, discrete);
+            assert!(got.abs_diff(level) <= 1 && threshold <= 4.0, "{discrete:?}: {got}, {threshold}");
+        }
+    }
+
+    #[test]
+    fn too_few_or_bad_plans_are_named() {
+        let config = CalibrationConfig::default();
+        let run = |episodes: &[Vec<f32>], repeats: &[Vec<f32>], config| {
+            let held_out = HeldOut { episodes, repeats };
+            calibrate(&held_out, config, &schedule(), SHAPE, &actions(1.0)).unwrap_err().to_string()
+        };
+        let two = [vec![0.0; 2 * N]];
+        assert!(run(&[vec![0.0; N]], &two, &config).contains("two successive plans"));
+        assert!(run(&two, &[vec![0.0; N]], &config).contains("two plans from one condition"));
+        assert!(run(&[vec![f32::NAN; 2 * N]], &two, &config).starts_with("plan of an episode, entry 0 is NaN"));
+        assert!(run(&[vec![0.0; N + 1]], &two, &config).starts_with("plans of an episode has"));
+        let none = CalibrationConfig { max_evaluations: 0, ..config };
+        assert!(run(&two, &two, &none).starts_with("tune.max_evaluations = 0"));
+    }
 }

@@ -190,3 +190,48 @@ fn check_chain(chain: &Chain<'_>, x: &[f32], chunk_len: usize, n_act: usize) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{N, gaussian, schedule};
+    use super::*;
+
+    /// Two chunks of one batch, the second of which is still moving.
+    #[test]
+    fn a_batch_settles_when_all_its_chunks_have() {
+        let steps: Vec<ReverseStep> = [3, 1, 0].map(|label| schedule().ancestral(label)).into();
+        let noise = vec![0.0; 2 * 2 * N];
+        let (tolerance, signs) = ([0.02; 7], [6]);
+        let reference = vec![0.1; N];
+        let exit = Exit { rows: 0..16, tolerance: &tolerance, signs: &signs, reference: Some(&reference), floor: 1, cap: 9 };
+        let chain = Chain { steps: &steps, noise: &noise, hold: None, exit: Some(exit) };
+        for (second, nfe) in [(0.0, 1), (0.3, 3)] {
+            let mut oracle = gaussian(0.1, 0.05);
+            oracle.condition(&[0.0, second], 2).unwrap();
+            let mut x = vec![0.1; 2 * N];
+            let end = run_on_host(&mut oracle, &chain, &mut x, &mut ChainScratch::default()).unwrap();
+            assert_eq!((end.nfe, oracle.evaluations), (nfe, nfe));
+            // The other chunk is as it would be alone.
+            assert!(x[..N].iter().all(|value| (value - 0.1).abs() < 1e-4));
+        }
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_named() {
+        let steps: Vec<ReverseStep> = [3, 0].map(|label| schedule().ancestral(label)).into();
+        let (noise, rows) = (vec![0.0; N], vec![0.0; N]);
+        let chain = Chain { steps: &steps, noise: &noise, hold: None, exit: None };
+        let short = Hold { known: &rows, weights: &rows[1..] };
+        let run = |chain: Chain<'_>| {
+            let mut oracle = gaussian(0.1, 0.05);
+            oracle.condition(&[0.0], 1).unwrap();
+            let mut x = vec![0.0; N];
+            run_on_host(&mut oracle, &chain, &mut x, &mut ChainScratch::default()).map_err(|error| error.to_string())
+        };
+        assert!(run(chain.clone()).is_ok());
+        let error = run(Chain { noise: &noise[1..], ..chain.clone() }).unwrap_err();
+        assert!(error.starts_with("noise of a chain has 111"), "{error}");
+        let error = run(Chain { hold: Some(short), ..chain }).unwrap_err();
+        assert!(error.starts_with("weights of held rows has 111"), "{error}");
+    }
+}

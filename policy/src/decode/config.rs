@@ -330,3 +330,130 @@ fn check_restarts(stall: Option<&StallConfig>, jump: Option<f32>) -> Result<(), 
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{SHAPE, actions, schedule};
+    use super::super::{BestOfConfig, Choose, ExitConfig, InpaintConfig};
+    use super::*;
+
+    fn refusal(config: &DecoderConfig, factor: f32) -> String {
+        config.build(&schedule(), SHAPE, &actions(factor), None).err().map(|e| e.to_string()).unwrap_or_default()
+    }
+
+    fn rti(labels: &[usize], treatment: DiscreteTreatment) -> DecoderConfig {
+        let mut config = DecoderConfig::rti(labels);
+        if let DecoderConfig::Rti { discrete, .. } = &mut config {
+            *discrete = treatment;
+        }
+        config
+    }
+
+    #[test]
+    fn bad_values_are_named_with_their_key() {
+        for (labels, reason) in [
+            (&[3, 1][..], "decoder.labels = [3, 1]: must end in 0"),
+            (&[3, 3, 0], "must fall strictly"),
+            (&[100, 0], "noise levels 0 to 99"),
+            (&[], "must end in 0"),
+        ] {
+            let error = refusal(&DecoderConfig::rti(labels), 1.0);
+            assert!(error.contains(reason), "{error}");
+        }
+        assert!(refusal(&rti(&[0], DiscreteTreatment::Scale {}), 1.0).contains("use `clip`"));
+        assert!(refusal(&rti(&[0], DiscreteTreatment::Clip { factor: 10.0 }), 10.0).contains("use `scale`"));
+        assert!(refusal(&rti(&[0], DiscreteTreatment::Clip { factor: f32::NAN }), 1.0).contains("factor"));
+        assert!(refusal(&DecoderConfig::ddim(0), 1.0).contains("decoder.steps = 0"));
+        assert_eq!(refusal(&rti(&[3, 1, 0], DiscreteTreatment::Clip { factor: 10.0 }), 1.0), "");
+    }
+
+    #[test]
+    fn bad_options_are_named_with_their_key() {
+        let exit = ExitConfig { tolerance: 0.02, floor: 1, cap: None, max_noise: 0.3 };
+        let best_of = BestOfConfig { candidates: 4, choose: Choose::default() };
+        let with_exit = |exit| DecodeOptions { exit: Some(exit), ..DecodeOptions::default() };
+        let with_best_of = |best_of| DecodeOptions { best_of: Some(best_of), ..DecodeOptions::default() };
+        for (options, key) in [
+            (with_exit(ExitConfig { tolerance: f32::NAN, ..exit }), "exit.tolerance"),
+            (with_exit(ExitConfig { floor: 0, ..exit }), "exit.floor"),
+            (with_exit(ExitConfig { floor: 3, cap: Some(2), ..exit }), "exit.cap"),
+            (with_exit(ExitConfig { max_noise: 0.0, ..exit }), "exit.max_noise"),
+            (with_best_of(BestOfConfig { candidates: 0, ..best_of }), "best_of.candidates"),
+            (with_best_of(BestOfConfig { candidates: 257, ..best_of }), "best_of.candidates"),
+            (with_best_of(BestOfConfig { choose: Choose::Coherence { decay: 0.0 }, ..best_of }), "best_of.choose.decay"),
+        ] {
+            let error = refusal(&DecoderConfig::Ddpm { options }, 1.0);
+            assert!(error.starts_with(&format!("decoder.options.{key} = ")), "{key}: {error}");
+        }
+        for (stall, jump, key) in [
+            (Some(StallConfig { ticks: 0, action: 0.1 }), None, "decoder.stall.ticks"),
+            (Some(StallConfig { ticks: 1, action: 0.0 }), None, "decoder.stall.action"),
+            (None, Some(-1.0), "decoder.jump"),
+        ] {
+            let mut config = DecoderConfig::rti(&[0]);
+            if let DecoderConfig::Rti { stall: s, jump: j, .. } = &mut config {
+                (*s, *j) = (stall, jump);
+            }
+            assert!(refusal(&config, 1.0).starts_with(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn json_names_the_decoder_and_refuses_unknown_keys() {
+        let config: DecoderConfig =
+            serde_json::from_str(r#"{"name":"rti","labels":[3,1,0],"discrete":{"kind":"clip"}}"#).unwrap();
+        assert_eq!(config, rti(&[3, 1, 0], DiscreteTreatment::Clip { factor: 10.0 }));
+        for wrong in [
+            r#"{"name":"ddpm","steps":3}"#,
+            r#"{"name":"ddim","steps":3,"eta":0}"#,
+            r#"{"name":"magic"}"#,
+            r#"{"name":"rti","labels":"magic"}"#,
+            r#"{"name":"rti","labels":[0],"cold_steps":10}"#,
+            r#"{"name":"rti","labels":[0],"cold":{"kind":"ddpm","steps":3}}"#,
+            r#"{"name":"ddpm","options":{"exit":{"tolerance":0.1,"flor":1}}}"#,
+            r#"{"name":"ddpm","options":{"best_of":{"candidates":3,"choose":{"kind":"scorer","decay":1}}}}"#,
+        ] {
+            assert!(serde_json::from_str::<DecoderConfig>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_setting_comes_back_from_json_and_shows_in_the_name() {
+        let text = r#"{"name":"rti","labels":"auto","cold":{"kind":"draft"},"stall":{"ticks":5,"action":0.02},"jump":0.3,
+            "options":{"exit":{"tolerance":0.02},"inpaint":{"guide":"linear"},"best_of":{"candidates":8}}}"#;
+        let config: DecoderConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.label(), "rti-auto+draft+exit+inpaint+best8");
+        assert_eq!(config.options().inpaint.unwrap(), InpaintConfig { guide: super::super::Guide::Linear, ..Default::default() });
+        let there_and_back: DecoderConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(there_and_back, config);
+        assert_eq!(
+            [DecoderConfig::ddpm(), DecoderConfig::ddim(10), DecoderConfig::rti(&[3, 1, 0])].map(|c| c.label()),
+            ["ddpm", "ddim10", "rti3"]
+        );
+    }
+
+    #[test]
+    fn automatic_labels_come_from_the_calibration() {
+        let mut config = DecoderConfig::rti(&[]);
+        if let DecoderConfig::Rti { labels, .. } = &mut config {
+            *labels = Labels::Auto;
+        }
+        assert!(refusal(&config, 1.0).contains("reverie tune"));
+        let calibration = RtiCalibration { labels: vec![7, 1, 0], ..Default::default() };
+        let mut decoder = config.build(&schedule(), SHAPE, &actions(1.0), Some(&calibration)).unwrap();
+        let previous = Some(vec![0.0; SHAPE.chunk_len()]);
+        decoder.restore(&super::super::DecoderSnapshot { previous, ..Default::default() }).unwrap();
+        let noise = &mut super::super::NoiseSource::new(1, 1);
+        let mut oracle = super::super::oracle::gaussian(0.0, 0.1);
+        assert_eq!(super::super::oracle::tick(decoder.as_mut(), &mut oracle, noise, 0.0, [1, 0, 1]).1.nfe, 3);
+    }
+
+    /// Values of diffusers' `set_timesteps` for 100 levels.
+    #[test]
+    fn ddim_labels_are_those_of_diffusers() {
+        let schedule = NoiseSchedule::squared_cosine(100);
+        assert_eq!(ddim_labels(&schedule, 10, DdimSpacing::Leading).unwrap(), [90, 80, 70, 60, 50, 40, 30, 20, 10, 0]);
+        assert_eq!(ddim_labels(&schedule, 3, DdimSpacing::Leading).unwrap(), [66, 33, 0]);
+        assert_eq!(ddim_labels(&schedule, 10, DdimSpacing::Trailing).unwrap(), [99, 89, 79, 69, 59, 49, 39, 29, 19, 9]);
+    }
+}

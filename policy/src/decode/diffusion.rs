@@ -254,3 +254,217 @@ fn rms_distance(a: &[f32], b: &[f32], len: usize, except: &[usize], n_act: usize
 fn no_scorer() -> PolicyError {
     PolicyError::config("decoder.options.best_of.choose", "scorer", "this program has plugged in none; use `coherence`")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{N, build, gaussian, mean_and_std, schedule, tick, two_modes};
+    use super::super::{ColdStart, DecodeOptions, DecoderConfig, DiscreteTreatment, ExitConfig, Labels, oracle};
+    use reverie_schema::StopReason;
+
+    use super::*;
+    use crate::decode::calibrate::discrete_threshold;
+
+    const PLAIN: [usize; 3] = [1, 0, 1];
+
+    fn rti_with(labels: &[usize], cold: ColdStart) -> DecoderConfig {
+        let (labels, discrete) = (Labels::List(labels.to_vec()), DiscreteTreatment::None);
+        DecoderConfig::Rti { labels, cold, discrete, stall: None, jump: None, options: DecodeOptions::default() }
+    }
+
+    fn previous(value: f32) -> DecoderSnapshot {
+        DecoderSnapshot { previous: Some(vec![value; N]), ..DecoderSnapshot::default() }
+    }
+
+    /// With the exact denoiser of N(0.2, 0.1^2) every step is linear, so the moments of the samples are known: the mean
+    /// stays, the variance goes through `v' = k^2 v + sigma^2`. Worked out beforehand for these labels: 0.0872 for DDPM (its
+    /// "fixed small" variance is exact only for point masses) and 0.0888 for DDIM. 7168 samples: standard error 0.0012
+    /// of the mean, 0.0008 of the deviation.
+    #[test]
+    fn exact_gaussian_denoiser_gives_back_its_distribution() {
+        for (config, expected) in [(DecoderConfig::ddpm(), 0.0872), (DecoderConfig::ddim(50), 0.0888)] {
+            let mut decoder = build(&config);
+            let chunks: Vec<f32> = (0..64)
+                .flat_map(|seed| tick(decoder.as_mut(), &mut gaussian(0.2, 0.1), &mut NoiseSource::new(seed, 1), 0.0, PLAIN).0)
+                .collect();
+            let (mean, std) = mean_and_std(&chunks);
+            assert!((mean - 0.2).abs() < 0.005, "{}: mean {mean}", config.label());
+            assert!((std - expected).abs() < 0.003, "{}: std {std}", config.label());
+        }
+    }
+
+    /// Share of the guess's error that survives a tick, and the noise it adds, for the exact denoiser of N(0, s^2), worked out
+    /// beforehand. 14336 samples.
+    #[test]
+    fn surviving_error_and_noise_of_a_tick_match_the_closed_form() {
+        let table = [
+            (&[2, 1, 0][..], 0.02, 0.107, 0.010),
+            (&[2, 1, 0], 0.05, 0.427, 0.023),
+            (&[2, 1, 0], 0.10, 0.750, 0.031),
+            (&[3, 1, 0], 0.05, 0.434, 0.027),
+            (&[5, 3, 1, 0], 0.10, 0.630, 0.050),
+        ];
+        for (labels, s, kappa, std) in table {
+            let mut decoder = build(&DecoderConfig::rti(labels));
+            let mut chunks = Vec::new();
+            for seed in 0..128 {
+                decoder.restore(&previous(0.2)).unwrap();
+                let mut oracle = gaussian(0.0, s);
+                let (mut chunk, stats) = tick(decoder.as_mut(), &mut oracle, &mut NoiseSource::new(seed, 1), 0.0, PLAIN);
+                assert_eq!((stats.nfe, stats.start, stats.stop), (labels.len(), DecodeStart::Previous, StopReason::ChainEnd));
+                chunks.append(&mut chunk);
+            }
+            let (got_mean, got_std) = mean_and_std(&chunks);
+            assert!((got_mean / 0.2 - kappa).abs() < 0.008, "{labels:?} s={s}: kappa {}", got_mean / 0.2);
+            assert!((got_std - std).abs() < 0.001, "{labels:?} s={s}: noise {got_std}");
+        }
+    }
+
+    /// The single step at label 0 returns the clean estimate without noise; with a wide prior that is nearly the guess
+    /// itself, so the shift shows in the result.
+    #[test]
+    fn the_guess_moves_by_the_rows_really_executed() {
+        let rows: Vec<f32> = (0..N).map(|i| (i / 7) as f32 / 100.0).collect();
+        for executed in [0, 1, 5, 15] {
+            let mut decoder = build(&DecoderConfig::rti(&[0]));
+            decoder.restore(&DecoderSnapshot { previous: Some(rows.clone()), ..DecoderSnapshot::default() }).unwrap();
+            let noise = &mut NoiseSource::new(1, 1);
+            let (chunk, _) = tick(decoder.as_mut(), &mut gaussian(0.0, 100.0), noise, 0.0, [executed, 0, 1]);
+            for (row, got) in chunk.chunks_exact(7).map(|row| row[0]).enumerate() {
+                let want = (row + executed).min(15) as f32 / 100.0;
+                assert!((got - want).abs() < 1e-3, "{executed} executed, row {row}: {got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fully_executed_chunk_is_no_start() {
+        let mut decoder = build(&rti_with(&[2, 1, 0], ColdStart::Ddim { steps: 4, spacing: Default::default() }));
+        let noise = &mut NoiseSource::new(1, 1);
+        for (executed, nfe, start) in [(0, 4, DecodeStart::Noise), (15, 3, DecodeStart::Previous), (16, 4, DecodeStart::Noise)] {
+            let mut oracle = gaussian(0.1, 0.05);
+            let (_, stats) = tick(decoder.as_mut(), &mut oracle, noise, 0.0, [executed, 0, 1]);
+            assert_eq!((stats.nfe, stats.start, stats.reinitialised), (nfe, start, false));
+            assert_eq!((oracle.evaluations, oracle.rests), (nfe, 1));
+        }
+    }
+
+    /// The released code kept its guess across episodes.
+    #[test]
+    fn after_reset_the_first_tick_is_that_of_a_fresh_decoder() {
+        let run =
+            |decoder: &mut dyn Decoder| tick(decoder, &mut gaussian(0.1, 0.05), &mut NoiseSource::new(9, 1), 0.1, [3, 0, 1]);
+        let mut used = build(&DecoderConfig::rti(&[2, 1, 0]));
+        tick(used.as_mut(), &mut gaussian(0.1, 0.05), &mut NoiseSource::new(7, 1), 0.0, PLAIN);
+        used.reset();
+        assert_eq!(run(used.as_mut()), run(build(&DecoderConfig::rti(&[2, 1, 0])).as_mut()));
+    }
+
+    /// The ideal denoiser of two values at -g and g flips a guess of the wrong sign just above the log-odds of the closed form. A
+    /// cap of one evaluation shows the clean estimate at the first label.
+    #[test]
+    fn two_valued_entries_flip_at_the_closed_form_threshold() {
+        let cases = [
+            (1.0, DiscreteTreatment::None, 1.0, 40),
+            (1.0, DiscreteTreatment::Clip { factor: 10.0 }, 0.1, 22),
+            (10.0, DiscreteTreatment::Scale {}, 0.1, 3),
+            (10.0, DiscreteTreatment::Scale {}, 0.1, 5),
+        ];
+        for (factor, discrete, guess, label) in cases {
+            let cap = ExitConfig { tolerance: 0.0, floor: 1, cap: Some(1), max_noise: 1.0 };
+            let config = DecoderConfig::Rti {
+                labels: Labels::List(vec![label, 0]),
+                cold: ColdStart::default(),
+                discrete,
+                stall: None,
+                jump: None,
+                options: DecodeOptions { exit: Some(cap), ..DecodeOptions::default() },
+            };
+            let mut decoder = config.build(&schedule(), oracle::SHAPE, &oracle::actions(factor), None).unwrap();
+            let data = 1.0 / factor;
+            let threshold = discrete_threshold(&schedule(), label, guess, data.into()) as f32;
+            for (log_odds, flips) in [(threshold * 0.99, false), (threshold * 1.01, true)] {
+                decoder.restore(&previous(-data)).unwrap();
+                let noise = &mut NoiseSource::new(1, 1);
+                let (chunk, stats) = tick(decoder.as_mut(), &mut two_modes(data.into()), noise, log_odds, PLAIN);
+                assert_eq!((stats.nfe, stats.stop), (1, StopReason::Cap));
+                assert!(chunk.chunks_exact(7).all(|row| (row[6] > 0.0) == flips), "{discrete:?} {label} {log_odds}");
+            }
+        }
+    }
+
+    /// Without a draft's noise, one step at label 0 under a wide prior gives the draft back; with it, the error is that of the level.
+    #[test]
+    fn a_draft_is_noised_to_the_first_level_and_replaces_the_cold_chain() {
+        for (renoise, level) in [(false, 0.0), (true, 0.182)] {
+            let cold = ColdStart::Draft { renoise, labels: Some(vec![10, 0]) };
+            let mut decoder = build(&rti_with(&[0], cold));
+            let mut seen = Vec::new();
+            {
+                let mut oracle = oracle::Oracle::new(|x, a, _, _| {
+                    seen.push((x - a * 0.3) as f32);
+                    x
+                });
+                oracle.draft = Some(0.3);
+                let (_, stats) = tick(decoder.as_mut(), &mut oracle, &mut NoiseSource::new(1, 1), 0.0, PLAIN);
+                assert_eq!((stats.nfe, stats.start), (3, DecodeStart::Draft));
+                let (_, stats) = tick(decoder.as_mut(), &mut oracle, &mut NoiseSource::new(1, 1), 0.0, PLAIN);
+                assert_eq!((stats.nfe, stats.start), (1, DecodeStart::Previous));
+            }
+            let (mean, std) = mean_and_std(&seen[..N]);
+            let offset = if renoise { 0.0 } else { 0.3 * (1.0 - schedule().alpha_bar(10).sqrt()) };
+            assert!((mean - offset).abs() < 0.06 && (std - level).abs() < 0.04, "renoise {renoise}: {mean} {std}");
+        }
+    }
+
+    #[test]
+    fn a_policy_without_drafter_says_how_to_get_one() {
+        let mut decoder = build(&rti_with(&[2, 1, 0], ColdStart::Draft { renoise: true, labels: None }));
+        let request = DecodeRequest { cond: &[0.0], rows_executed: 0, rows_committed: 0, rows_needed: 1 };
+        let mut oracle = gaussian(0.0, 0.1);
+        let error = decoder.decode(&mut oracle, &request, &mut NoiseSource::new(1, 1), &mut [0.0; N]).unwrap_err();
+        assert!(error.to_string().contains("reverie train draft"), "{error}");
+        assert_eq!(oracle.rests, 1, "threads sleep after an error too");
+    }
+
+    #[test]
+    fn a_restored_decoder_goes_on_identically() {
+        let mut config = DecoderConfig::rti(&[3, 1, 0]);
+        if let DecoderConfig::Rti { stall, .. } = &mut config {
+            *stall = Some(StallConfig { ticks: 2, action: 0.5 });
+        }
+        let (mut first, mut noise) = (build(&config), NoiseSource::new(5, 1));
+        for _ in 0..2 {
+            tick(first.as_mut(), &mut gaussian(0.1, 0.05), &mut noise, 0.0, PLAIN);
+        }
+        let (snapshot, mut noise_copy) = (first.snapshot(), noise.clone());
+        let text = serde_json::to_string(&snapshot).unwrap();
+        let mut second = build(&config);
+        second.restore(&serde_json::from_str(&text).unwrap()).unwrap();
+        for _ in 0..3 {
+            let expected = tick(first.as_mut(), &mut gaussian(0.1, 0.05), &mut noise, 0.0, PLAIN);
+            assert_eq!(tick(second.as_mut(), &mut gaussian(0.1, 0.05), &mut noise_copy, 0.0, PLAIN), expected);
+        }
+        assert_eq!(second.snapshot(), first.snapshot());
+        let wrong = DecoderSnapshot { previous: Some(vec![0.0; N - 1]), ..DecoderSnapshot::default() };
+        assert!(matches!(second.restore(&wrong), Err(PolicyError::Length { what: "previous chunk", .. })));
+    }
+
+    #[test]
+    fn wrong_lengths_and_nan_are_refused_and_forget_the_chunk() {
+        let mut decoder = build(&DecoderConfig::rti(&[3, 1, 0]));
+        let mut decode = |cond: &[f32], candidates: usize, len: usize, poison: bool| {
+            decoder.restore(&previous(0.1)).unwrap();
+            let mut oracle = oracle::Oracle::new(move |x, _, _, _| if poison { f64::NAN } else { x });
+            let request = DecodeRequest { cond, rows_executed: 1, rows_committed: 0, rows_needed: 1 };
+            let mut chunk = vec![0.0; len];
+            let error = decoder.decode(&mut oracle, &request, &mut NoiseSource::new(1, candidates), &mut chunk).unwrap_err();
+            assert_eq!(decoder.snapshot(), DecoderSnapshot::default());
+            error
+        };
+        assert!(matches!(decode(&[], 1, N, false), PolicyError::Length { what: "condition", expected: 1, got: 0 }));
+        assert!(matches!(decode(&[0.0], 2, N, false), PolicyError::Length { what: "noise source (candidates)", .. }));
+        assert!(matches!(decode(&[0.0], 1, N - 1, false), PolicyError::Length { what: "chunk", .. }));
+        assert!(matches!(decode(&[f32::NAN], 1, N, false), PolicyError::NotFinite { what: "condition", index: 0, .. }));
+        assert!(matches!(decode(&[0.0], 1, N, true), PolicyError::NotFinite { what: "decoded chunk", .. }));
+    }
+}

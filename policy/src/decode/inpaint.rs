@@ -100,3 +100,100 @@ pub(super) struct SharedRows {
     /// Rows that will be executed from the previous plan.
     pub(super) committed: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{N, SHAPE, build, gaussian, tick};
+    use super::super::{ColdStart, DecodeOptions, DecoderConfig, NoiseSource};
+    use super::*;
+
+    const ALWAYS: InpaintConfig = InpaintConfig { guide: Guide::Exponential, rows: None, when: GuideWhen::Always };
+
+    fn decoders() -> [DecoderConfig; 3] {
+        let mut rti = DecoderConfig::rti(&[10, 5, 2, 0]);
+        if let DecoderConfig::Rti { cold, .. } = &mut rti {
+            *cold = ColdStart::Ddim { steps: 10, spacing: Default::default() };
+        }
+        [DecoderConfig::ddpm(), DecoderConfig::ddim(10), rti]
+    }
+
+    fn with(mut config: DecoderConfig, inpaint: Option<InpaintConfig>) -> DecoderConfig {
+        *config.options_mut() = DecodeOptions { inpaint, ..DecodeOptions::default() };
+        config
+    }
+
+    /// Two plans, the second after the mean has moved by 0.4, `executed` rows later.
+    fn two_plans(config: &DecoderConfig, executed: usize, committed: usize) -> [Vec<f32>; 2] {
+        let (mut decoder, mut noise) = (build(config), NoiseSource::new(4, 1));
+        [(0.0, 0), (0.4, executed)].map(|(cond, executed)| {
+            tick(decoder.as_mut(), &mut gaussian(-0.2, 0.02), &mut noise, cond, [executed, committed, 1]).0
+        })
+    }
+
+    #[test]
+    fn weights_are_those_of_real_time_chunking() {
+        let mut weights = vec![f32::NAN; N];
+        // H = 16, s = 2, d = 3: c = (14 - i) / 12.
+        assert!(ALWAYS.weights(SHAPE, &[6], SharedRows { overlap: 14, committed: 3 }, true, &mut weights));
+        for (row, weight) in [(0, 1.0), (2, 1.0), (3, 0.8007), (8, 0.1888), (13, 0.0042), (14, 0.0), (15, 0.0)] {
+            assert!((weights[row * 7] - weight).abs() < 1e-4, "row {row}: {}", weights[row * 7]);
+        }
+        assert_eq!((weights[2 * 7 + 6], weights[3 * 7 + 6]), (1.0, 0.0), "two-valued entries are held, not guided");
+    }
+
+    #[test]
+    fn committed_rows_are_those_of_the_previous_plan_bit_for_bit() {
+        for config in decoders() {
+            for committed in 1..=8 {
+                let [old, new] = two_plans(&with(config.clone(), Some(InpaintConfig::default())), 2, committed);
+                let bits = |rows: &[f32]| rows.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&old[2 * 7..(2 + committed) * 7]), bits(&new[..committed * 7]), "{}", config.label());
+            }
+        }
+    }
+
+    /// What the robot executes: the old plan up to the committed rows, then the new one. The mean has jumped by 0.4, and a plan
+    /// that ignores the old one jumps with it in one row.
+    #[test]
+    fn seams_are_smooth_under_delays_of_0_to_8_rows() {
+        for config in decoders() {
+            for delay in 0..=8 {
+                let largest_step = |inpaint| {
+                    let [old, new] = two_plans(&with(config.clone(), inpaint), 1, delay);
+                    let played: Vec<f32> = old[..(1 + delay) * 7].iter().chain(&new[delay * 7..]).copied().collect();
+                    let mean = |row: &[f32]| row[..6].iter().sum::<f32>() / 6.0;
+                    let means: Vec<f32> = played.chunks_exact(7).map(mean).collect();
+                    means.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
+                };
+                let (with, without) = (largest_step(Some(ALWAYS)), largest_step(None));
+                assert!(with < 0.16, "{} delay {delay}: {with}", config.label());
+                assert!(without > 0.25, "{} delay {delay}: {without}", config.label());
+            }
+        }
+    }
+
+    /// By default a plan without delay follows the newest observation alone; the network's rows are then untouched.
+    #[test]
+    fn without_delay_or_previous_plan_nothing_changes() {
+        for config in decoders() {
+            let plain = two_plans(&config, 1, 0);
+            assert_eq!(two_plans(&with(config.clone(), Some(InpaintConfig::default())), 1, 0), plain);
+            assert_ne!(two_plans(&with(config.clone(), Some(ALWAYS)), 1, 0)[1], plain[1]);
+            let used_up = two_plans(&config, 16, 3);
+            assert_eq!(two_plans(&with(config, Some(InpaintConfig::default())), 16, 3), used_up);
+        }
+    }
+
+    #[test]
+    fn guided_rows_end_where_configured() {
+        let limited = InpaintConfig { rows: Some(2), ..ALWAYS };
+        let mut weights = vec![0.0; N];
+        limited.weights(SHAPE, &[], SharedRows { overlap: 14, committed: 3 }, true, &mut weights);
+        assert!(weights[4 * 7] > 0.0 && weights[5 * 7] == 0.0);
+        let hard = InpaintConfig { guide: Guide::Hard, ..ALWAYS };
+        hard.weights(SHAPE, &[], SharedRows { overlap: 14, committed: 3 }, true, &mut weights);
+        assert_eq!((weights[2 * 7], weights[3 * 7]), (1.0, 0.0));
+        ALWAYS.weights(SHAPE, &[], SharedRows { overlap: 14, committed: 3 }, false, &mut weights);
+        assert_eq!((weights[2 * 7], weights[3 * 7]), (1.0, 0.0), "a plan that leaves the last one keeps only what is committed");
+    }
+}

@@ -105,3 +105,93 @@ impl Memory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{N, SHAPE, actions, build, gaussian, schedule, tick};
+    use super::super::{ColdStart, DecodeStart, Decoder, DecoderConfig, InpaintConfig, NoiseSource};
+    use super::*;
+    use crate::{DiscreteEntries, MinMax};
+
+    fn rti(stall: Option<StallConfig>, jump: Option<f32>) -> DecoderConfig {
+        let mut config = DecoderConfig::rti(&[3, 1, 0]);
+        if let DecoderConfig::Rti { cold, stall: s, jump: j, .. } = &mut config {
+            (*cold, *s, *j) = (ColdStart::Ddim { steps: 10, spacing: Default::default() }, stall, jump);
+        }
+        config
+    }
+
+    /// Which of the ticks for conditions `means` were new starts although there was a chunk.
+    fn restarts(decoder: &mut dyn Decoder, means: &[f32], executed: usize) -> Vec<bool> {
+        let mut noise = NoiseSource::new(1, 1);
+        means
+            .iter()
+            .map(|&mean| {
+                let stats = tick(decoder, &mut gaussian(0.0, 0.002), &mut noise, mean, [executed, 0, 1]).1;
+                assert!(!stats.reinitialised || (stats.start, stats.nfe) == (DecodeStart::Noise, 10));
+                stats.reinitialised
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_robot_at_rest_starts_anew_and_counting_begins_anew() {
+        let stall = Some(StallConfig { ticks: 3, action: 0.05 });
+        let mut decoder = build(&rti(stall, None));
+        let [no, yes] = [false, true];
+        assert_eq!(restarts(decoder.as_mut(), &[0.0; 8], 1), [no, no, no, yes, no, no, yes, no]);
+        decoder.reset();
+        assert_eq!(restarts(decoder.as_mut(), &[0.2; 6], 1), [no; 6]);
+        decoder.reset();
+        assert_eq!(restarts(decoder.as_mut(), &[0.0; 6], 0), [no; 6], "nothing was executed");
+        assert_eq!(restarts(build(&rti(None, None)).as_mut(), &[0.0; 6], 1), [no; 6], "off unless configured");
+    }
+
+    /// Only rows that were executed count, in action units, without the gripper.
+    #[test]
+    fn stalls_are_judged_in_action_units_on_executed_rows() {
+        let range = MinMax { offset: vec![0.3, 0.0, 0.0], scale: vec![0.1, 1.0, 1.0] };
+        let actions = ActionNormaliser { range, discrete: DiscreteEntries { indices: vec![2], factor: 1.0 } };
+        let shape = PolicyShape { horizon: 2, n_act: 3, n_cond: 1 };
+        let stall = StallConfig { ticks: 1, action: 0.05 };
+        let mut memory = Memory::new(shape);
+        // -3 is an action of 0, 0 one of 0.3.
+        memory.remember(&[-3.0, 0.01, 1.0, 0.0, 0.0, 1.0], true, false);
+        assert!(memory.should_restart(Some(&stall), 1, &actions));
+        assert!(!memory.should_restart(Some(&stall), 2, &actions));
+    }
+
+    #[test]
+    fn a_jump_starts_the_next_tick_anew() {
+        let [no, yes] = [false, true];
+        let mut decoder = build(&rti(None, Some(0.1)));
+        assert_eq!(restarts(decoder.as_mut(), &[0.2, 0.2, 0.6, 0.6, 0.6], 1), [no, no, no, yes, no]);
+    }
+
+    /// What is being executed can't be left, only what comes after it.
+    #[test]
+    fn a_new_start_still_holds_committed_rows() {
+        let mut config = rti(Some(StallConfig { ticks: 1, action: 0.05 }), None);
+        config.options_mut().inpaint = Some(InpaintConfig::default());
+        let (mut decoder, mut noise) = (build(&config), NoiseSource::new(1, 1));
+        let (old, _) = tick(decoder.as_mut(), &mut gaussian(0.0, 0.002), &mut noise, 0.0, [0, 0, 1]);
+        let (new, stats) = tick(decoder.as_mut(), &mut gaussian(0.0, 0.002), &mut noise, 0.5, [1, 2, 1]);
+        assert!(stats.reinitialised);
+        assert_eq!(new[..2 * 7], old[7..3 * 7]);
+        assert!(new[2 * 7..].chunks_exact(7).all(|row| (row[0] - 0.5).abs() < 0.02), "unguided after them");
+    }
+
+    #[test]
+    fn what_is_clipped_is_the_guess_and_not_the_memory() {
+        let mut config = rti(None, None);
+        if let DecoderConfig::Rti { discrete, .. } = &mut config {
+            *discrete = super::super::DiscreteTreatment::Clip { factor: 10.0 };
+        }
+        let mut decoder = config.build(&schedule(), SHAPE, &actions(1.0), None).unwrap();
+        decoder.restore(&DecoderSnapshot { previous: Some(vec![-0.9; N]), ..DecoderSnapshot::default() }).unwrap();
+        // A wide prior gives the guess back.
+        let (chunk, _) = tick(decoder.as_mut(), &mut gaussian(0.0, 100.0), &mut NoiseSource::new(1, 1), 0.0, [1, 0, 1]);
+        assert!(chunk.chunks_exact(7).all(|row| (row[6] + 0.1).abs() < 0.15 && (row[0] + 0.9).abs() < 0.15));
+        assert_eq!(decoder.snapshot().previous.unwrap(), chunk);
+    }
+}

@@ -91,3 +91,114 @@ fn distance(a: &[f32], b: &[f32], rows: usize, n_act: usize, decay: f32) -> f32 
 fn lowest(costs: impl Iterator<Item = f32>) -> usize {
     costs.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(index, _)| index)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{N, SHAPE, build, gaussian, tick, two_modes};
+    use super::super::{ColdStart, DecodeOptions, Decoder, DecoderConfig, DecoderSnapshot, NoiseSource};
+    use super::*;
+
+    fn best_of(mut config: DecoderConfig, candidates: usize, choose: Choose) -> DecoderConfig {
+        let best_of = Some(BestOfConfig { candidates, choose });
+        *config.options_mut() = DecodeOptions { best_of, ..DecodeOptions::default() };
+        config
+    }
+
+    /// First on chunks that are wholly in one of two modes, then on decoded ones whose entries fall into either mode each by itself:
+    /// of the first two rows, the best of 32 agrees with the previous plan in more entries than a lone one does.
+    #[test]
+    fn the_candidate_in_the_previous_plans_mode_is_taken() {
+        let shape = PolicyShape { horizon: 4, n_act: 2, n_cond: 1 };
+        let previous = [0.5; 8];
+        let chunks: Vec<f32> = [-0.5, -0.48, 0.47, -0.52, -0.56].iter().flat_map(|&mode| [mode; 8]).collect();
+        assert_eq!(by_coherence(&chunks, &previous, 3, shape, 0.9), 2);
+        assert_eq!(by_coherence(&chunks, &previous, 0, shape, 0.9), 0, "without a previous plan the medoid");
+
+        let agreement = |config: &DecoderConfig| {
+            let mut decoder = build(config);
+            let count = decoder.candidates();
+            let mut agreed = 0;
+            for seed in 0..10 {
+                decoder.restore(&DecoderSnapshot { previous: Some(vec![0.5; N]), ..Default::default() }).unwrap();
+                let (chunk, _) = tick(decoder.as_mut(), &mut two_modes(0.5), &mut NoiseSource::new(seed, count), 0.0, [1, 0, 1]);
+                agreed += chunk[..2 * 7].iter().filter(|value| **value > 0.0).count();
+            }
+            agreed
+        };
+        let alone = agreement(&DecoderConfig::ddim(10));
+        let chosen = agreement(&best_of(DecoderConfig::ddim(10), 32, Choose::Coherence { decay: 0.5 }));
+        assert!((50..90).contains(&alone), "of 140 entries {alone} agree by chance");
+        assert!(chosen > alone + 20, "{chosen} of 140 entries agree, alone {alone}");
+    }
+
+    #[test]
+    fn rows_nearer_in_time_weigh_more() {
+        let shape = PolicyShape { horizon: 2, n_act: 2, n_cond: 1 };
+        // Candidate 0 is off by 1 in the second row, candidate 1 by 0.95 in the first.
+        let chunks = [0.0, 0.0, 0.6, 0.8, 0.0, 0.95, 0.0, 0.0];
+        assert_eq!(by_coherence(&chunks, &[0.0; 4], 2, shape, 0.9), 0);
+        assert_eq!(by_coherence(&chunks, &[0.0; 4], 2, shape, 1.0), 1);
+        assert_eq!(by_coherence(&chunks, &[0.0; 4], 1, shape, 1.0), 0, "rows beyond the overlap don't count");
+    }
+
+    /// Likes the candidate whose first entry is largest.
+    struct FirstEntry;
+
+    impl ChunkScorer for FirstEntry {
+        fn score(&mut self, cond: &[f32], chunks: &[f32], scores: &mut [f32]) -> Result<(), PolicyError> {
+            assert_eq!(cond, [0.25]);
+            scores.iter_mut().zip(chunks.chunks_exact(N)).for_each(|(score, chunk)| *score = chunk[0]);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_scorer_chooses_and_a_missing_one_is_named() {
+        let config = best_of(DecoderConfig::ddim(10), 8, Choose::Scorer {});
+        let mut decoder = build(&config);
+        let request = super::super::DecodeRequest { cond: &[0.25], rows_executed: 0, rows_committed: 0, rows_needed: 1 };
+        let mut chunk = [0.0; N];
+        let mut decode = |decoder: &mut dyn Decoder| {
+            decoder
+                .decode(&mut gaussian(0.0, 0.2), &request, &mut NoiseSource::new(2, 8), &mut chunk)
+                .map(|stats| (stats, chunk[0]))
+        };
+        let error = decode(decoder.as_mut()).unwrap_err().to_string();
+        assert!(error.contains("best_of.choose") && error.contains("plugged in none"), "{error}");
+        decoder.set_scorer(Box::new(FirstEntry));
+        let (stats, best) = decode(decoder.as_mut()).unwrap();
+        assert_eq!(stats.nfe, 10, "one batch");
+        // A candidate's chunk is what a decode with only its stream gives; stream 0's is the lone decoder's.
+        let lone =
+            tick(build(&DecoderConfig::ddim(10)).as_mut(), &mut gaussian(0.0, 0.2), &mut NoiseSource::new(2, 1), 0.25, [0, 0, 1]);
+        assert!(best > lone.0[0], "{best} {}", lone.0[0]);
+    }
+
+    /// Takes the first candidate whatever the others are.
+    struct First;
+
+    impl ChunkScorer for First {
+        fn score(&mut self, _: &[f32], _: &[f32], scores: &mut [f32]) -> Result<(), PolicyError> {
+            scores.fill(1.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn candidate_0_is_the_same_alone_and_in_company() {
+        let mut rti = DecoderConfig::rti(&[3, 1, 0]);
+        if let DecoderConfig::Rti { cold, .. } = &mut rti {
+            *cold = ColdStart::Ddim { steps: 10, spacing: Default::default() };
+        }
+        let run = |config: &DecoderConfig| {
+            let mut decoder = build(config);
+            decoder.set_scorer(Box::new(First));
+            let mut noise = NoiseSource::new(11, decoder.candidates());
+            [0.0, 0.1, -0.1].map(|cond| tick(decoder.as_mut(), &mut gaussian(0.0, 0.05), &mut noise, cond, [2, 0, 1]))
+        };
+        let alone = run(&rti);
+        assert_eq!(run(&best_of(rti.clone(), 5, Choose::Scorer {})), alone);
+        assert_eq!(run(&best_of(rti, 1, Choose::default())), alone);
+        assert_eq!(SHAPE.chunk_len(), alone[0].0.len());
+    }
+}
