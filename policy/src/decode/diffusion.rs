@@ -259,6 +259,9 @@ fn no_scorer() -> PolicyError {
 mod tests {
     use super::super::oracle::{N, build, gaussian, mean_and_std, schedule, tick, two_modes};
     use super::super::{ColdStart, DecodeOptions, DecoderConfig, DiscreteTreatment, ExitConfig, Labels, oracle};
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+    use rand_distr::StandardNormal;
     use reverie_schema::StopReason;
 
     use super::*;
@@ -316,6 +319,47 @@ mod tests {
             let (got_mean, got_std) = mean_and_std(&chunks);
             assert!((got_mean / 0.2 - kappa).abs() < 0.008, "{labels:?} s={s}: kappa {}", got_mean / 0.2);
             assert!((got_std - std).abs() < 0.001, "{labels:?} s={s}: noise {got_std}");
+        }
+    }
+
+    /// The plain loop, written down once more: one stream, noise drawn as it is needed.
+    #[test]
+    fn without_options_decoders_are_the_plain_loop_bit_for_bit() {
+        let ancestral = |labels: &[usize]| labels.iter().map(|&label| schedule().ancestral(label)).collect::<Vec<_>>();
+        let all: Vec<usize> = (0..100).rev().collect();
+        let ddim =
+            [75, 50, 25, 0].iter().zip([Some(50), Some(25), Some(0), None]).map(|(&label, next)| schedule().ddim(label, next));
+        let cases = [
+            (DecoderConfig::ddpm(), ancestral(&all), [1; 2]),
+            (DecoderConfig::ddim(4), ddim.collect(), [1; 2]),
+            (DecoderConfig::rti(&[5, 2, 0]), ancestral(&all), [1, 0]),
+        ];
+        for (config, cold_steps, is_cold) in cases {
+            let mut decoder = build(&config);
+            let (mut source, mut stream) = (NoiseSource::new(8, 1), ChaCha8Rng::seed_from_u64(8));
+            let mut expected = vec![0.0_f32; N];
+            for (cond, is_cold) in [0.05, 0.1].into_iter().zip(is_cold) {
+                let steps = if is_cold == 1 { cold_steps.clone() } else { ancestral(&[5, 2, 0]) };
+                if is_cold == 1 {
+                    expected.fill_with(|| stream.sample(StandardNormal));
+                } else {
+                    expected.copy_within(2 * 7.., 0);
+                    expected.copy_within(N - 3 * 7..N - 2 * 7, N - 2 * 7);
+                    expected.copy_within(N - 3 * 7..N - 2 * 7, N - 7);
+                }
+                let mut oracle = gaussian(0.1, 0.05);
+                oracle.condition(&[cond], 1).unwrap();
+                let mut eps = vec![0.0; N];
+                for step in steps {
+                    oracle.predict_noise(&expected, step.label, &mut eps).unwrap();
+                    expected.iter_mut().zip(&eps).for_each(|(x, &eps)| *x = step.mean(*x, eps));
+                    if step.sigma > 0.0 {
+                        expected.iter_mut().for_each(|x| *x += step.sigma * stream.sample::<f32, _>(StandardNormal));
+                    }
+                }
+                let (chunk, _) = tick(decoder.as_mut(), &mut gaussian(0.1, 0.05), &mut source, cond, [2, 0, 1]);
+                assert_eq!(chunk, expected, "{}", config.label());
+            }
         }
     }
 
