@@ -2,10 +2,16 @@
 
 use anyhow::Result;
 use reverie_policy::{Checkpoint, DecoderConfig};
-use reverie_schema::DecodeReport;
+use reverie_schema::{DecodeReport, Stamp};
 use reverie_sim::{Expert, SceneId, Task};
 
-use crate::{clock::WallClock, models, planner::Planner, rig::Rig};
+use crate::{
+    clock::WallClock,
+    config::Config,
+    models,
+    planner::{PlanRows, Planner, rows_between},
+    rig::Rig,
+};
 
 pub enum Actor {
     Expert(Option<Box<Expert>>),
@@ -14,6 +20,8 @@ pub enum Actor {
         /// Rows played before the next plan.
         rows: usize,
         steps: usize,
+        /// The observation of the last plan.
+        last_plan: Option<Stamp>,
     },
 }
 
@@ -22,17 +30,22 @@ impl Actor {
         Self::Expert(None)
     }
 
-    pub fn policy(checkpoint: &Checkpoint, decoder: &DecoderConfig, rows: usize, device: &str) -> Result<Self> {
-        Ok(Self::Policy { planner: Box::new(models::planner(checkpoint, decoder, device)?), rows, steps: 0 })
+    pub fn policy(config: &Config, checkpoint: &Checkpoint, decoder: &DecoderConfig, rows: usize, device: &str) -> Result<Self> {
+        Ok(Self::Policy {
+            planner: Box::new(models::planner(config, checkpoint, decoder, device)?),
+            rows,
+            steps: 0,
+            last_plan: None,
+        })
     }
 
     /// Begins a task.
     pub fn begin(&mut self, task: Task, scene: SceneId, seed: u64) -> Result<()> {
         match self {
             Self::Expert(expert) => *expert = Some(Box::new(Expert::new(task, scene, seed))),
-            Self::Policy { planner, steps, .. } => {
+            Self::Policy { planner, steps, last_plan, .. } => {
                 planner.reset(task.name(), seed)?;
-                *steps = 0;
+                (*steps, *last_plan) = (0, None);
             }
         }
         Ok(())
@@ -50,11 +63,17 @@ impl Actor {
                 rig.act(action)?;
                 Ok(None)
             }
-            Self::Policy { planner, rows, steps } => {
+            Self::Policy { planner, rows, steps, last_plan } => {
                 planner.observe(&observation)?;
                 let mut report = None;
                 if steps.is_multiple_of(*rows) {
-                    let (chunk, decoded) = planner.plan(&observation, *rows, &WallClock)?;
+                    let plan_rows = PlanRows {
+                        executed: last_plan.map_or(0, |last| rows_between(last, observation.stamp)),
+                        committed: rows_between(observation.stamp, rig.next_arrival()),
+                        needed: *rows,
+                    };
+                    let (chunk, decoded) = planner.plan(&observation, plan_rows, &WallClock)?;
+                    *last_plan = Some(observation.stamp);
                     rig.offer(&chunk)?;
                     report = Some(decoded);
                 }

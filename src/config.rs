@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use reverie_control::ServoConfig;
-use reverie_policy::DecoderConfig;
+use reverie_policy::{ColdStart, DdimSpacing, DecodeOptions, DecoderConfig, DiscreteTreatment, Labels, engine::EngineConfig};
 use reverie_sim::WorldConfig;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct Config {
     pub servo: ServoConfig,
     /// Decoders, re-planning and episode length.
     pub decode: DecodeSection,
+    /// The decode engine, which runs networks on the CPU.
+    pub engine: EngineConfig,
     /// Demonstrations.
     pub collect: CollectSection,
     /// Cameras.
@@ -86,13 +88,16 @@ pub struct DecodeSection {
 impl Default for DecodeSection {
     fn default() -> Self {
         Self {
-            ddpm: DecoderConfig::Ddpm {},
+            ddpm: DecoderConfig::ddpm(),
             rti: DecoderConfig::Rti {
-                labels: vec![10, 5, 2, 0],
-                cold_steps: Some(10),
-                discrete: reverie_policy::DiscreteTreatment::Scale {},
+                labels: Labels::List(vec![10, 5, 2, 0]),
+                cold: ColdStart::Ddim { steps: 10, spacing: DdimSpacing::default() },
+                discrete: DiscreteTreatment::Scale {},
+                stall: None,
+                jump: None,
+                options: DecodeOptions::default(),
             },
-            cold_ddim: DecoderConfig::Ddim { steps: 4, spacing: reverie_policy::DdimSpacing::default() },
+            cold_ddim: DecoderConfig::ddim(4),
             ddpm_rows: 2,
             few_step_rows: 1,
             max_steps: 150,
@@ -195,6 +200,7 @@ mod tests {
         let overlays = Overlays { files: vec![], sets: vec!["decode.max_steps=200".into()] };
         assert_eq!(overlays.resolve().unwrap().decode.max_steps, 200);
         let overlays = Overlays { files: vec![], sets: vec!["decode.rti.labels=[3, 1, 0]".into()] };
-        assert!(matches!(overlays.resolve().unwrap().decode.rti, DecoderConfig::Rti { labels, .. } if labels == [3, 1, 0]));
+        let rti = overlays.resolve().unwrap().decode.rti;
+        assert!(matches!(rti, DecoderConfig::Rti { labels: Labels::List(labels), .. } if labels == [3, 1, 0]));
     }
 }

@@ -48,7 +48,7 @@ pub struct Args {
     /// First seed of the starts
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// cpu or cuda:0
+    /// cpu (the decode engine), torch-cpu or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
     /// The recording
@@ -106,7 +106,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     }
     let names = [Name::Ddpm, Name::Rti];
     models::set_threads(1);
-    let pilot = Pilot::new(models::planner(&checkpoint, &config.decode.ddpm, &args.device)?);
+    let pilot = Pilot::new(models::planner(config, &checkpoint, &config.decode.ddpm, &args.device)?);
     let (pilot_in, pilot_inbox) = mpsc::channel();
     let (planned_out, planned) = mpsc::channel();
     let observations = pilot_in.clone();

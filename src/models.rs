@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use reverie_policy::{Checkpoint, DecoderConfig, Denoiser};
+use reverie_policy::{Checkpoint, DecoderConfig, Denoiser, engine::Engine};
 
-use crate::planner::Planner;
+use crate::{config::Config, planner::Planner};
 
 /// The checkpoint that ships with the program.
 pub const SHIPPED: &str = "models/state";
@@ -15,20 +15,37 @@ pub fn load(path: &Path) -> Result<Checkpoint> {
     Checkpoint::load(path).with_context(|| format!("policy {}", path.display()))
 }
 
-/// A planner for `checkpoint` on `device` (`cpu`, `cuda:0`).
-pub fn planner(checkpoint: &Checkpoint, decoder: &DecoderConfig, device: &str) -> Result<Planner> {
-    Planner::new(checkpoint.clone(), denoiser(checkpoint, device)?, decoder)
+/// A planner for `checkpoint` on `device`: `cpu` is the decode engine, `torch-cpu` and `cuda:0` are libtorch.
+pub fn planner(config: &Config, checkpoint: &Checkpoint, decoder: &DecoderConfig, device: &str) -> Result<Planner> {
+    let section = &config.decode;
+    let candidates = [decoder, &section.ddpm, &section.rti, &section.cold_ddim].map(DecoderConfig::candidates);
+    let max_batch = candidates.into_iter().max().unwrap_or(1);
+    let denoiser: Box<dyn Denoiser> = match device {
+        "cpu" => Box::new(Engine::new(checkpoint, &config.engine, max_batch)?.denoiser()?),
+        _ => torch(checkpoint, device)?,
+    };
+    Planner::new(checkpoint.clone(), denoiser, decoder)
 }
 
 #[cfg(feature = "learn")]
-fn denoiser(checkpoint: &Checkpoint, device: &str) -> Result<Box<dyn Denoiser>> {
-    let device = reverie_policy::device_by_name(device)?;
+fn torch(checkpoint: &Checkpoint, device: &str) -> Result<Box<dyn Denoiser>> {
+    let device = torch_device(device)?;
     Ok(Box::new(reverie_policy::TchDenoiser::from_checkpoint(checkpoint, device)?))
 }
 
 #[cfg(not(feature = "learn"))]
-fn denoiser(_: &Checkpoint, _: &str) -> Result<Box<dyn Denoiser>> {
-    anyhow::bail!("this program was built without libtorch (feature `learn`), which runs the networks")
+fn torch(_: &Checkpoint, device: &str) -> Result<Box<dyn Denoiser>> {
+    anyhow::bail!("--device {device}: this program was built without libtorch (feature `learn`); `cpu` is the decode engine")
+}
+
+/// A device of libtorch by its name on the command line.
+#[cfg(feature = "learn")]
+pub fn torch_device(name: &str) -> Result<reverie_policy::Device> {
+    let device = match name {
+        "cpu" | "torch-cpu" => reverie_policy::device_by_name("cpu"),
+        _ => reverie_policy::device_by_name(name),
+    };
+    device.with_context(|| format!("--device {name} (`cpu`, `torch-cpu`, `cuda:0`)"))
 }
 
 /// Threads that libtorch may use inside one operation.

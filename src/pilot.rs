@@ -5,9 +5,12 @@ use std::{sync::mpsc, thread};
 use anyhow::Result;
 use reverie_control::ChunkSender;
 use reverie_policy::DecoderConfig;
-use reverie_schema::{ActionChunk, CONTROL_PERIOD_NS, DecodeReport, Observation, Stamp};
+use reverie_schema::{ActionChunk, CONTROL_PERIOD_NS, Clock as _, DecodeReport, Observation, Stamp};
 
-use crate::{clock::WallClock, planner::Planner};
+use crate::{
+    clock::WallClock,
+    planner::{PlanRows, Planner, rows_between},
+};
 
 /// Decides when to plan, and how many rows were played since.
 pub struct Pilot {
@@ -16,11 +19,13 @@ pub struct Pilot {
     /// Observations before this belong to another episode.
     since: Stamp,
     last_plan: Option<Stamp>,
+    /// What the last plan took, microseconds.
+    decode_us: f64,
 }
 
 impl Pilot {
     pub fn new(planner: Planner) -> Self {
-        Self { planner, rows: 1, since: Stamp(i64::MAX), last_plan: None }
+        Self { planner, rows: 1, since: Stamp(i64::MAX), last_plan: None, decode_us: 0.0 }
     }
 
     /// Begins an episode with its first observation at or after `since`; plans again after every `rows` rows.
@@ -49,16 +54,15 @@ impl Pilot {
         if played.is_some_and(|played| played < self.rows) {
             return Ok(None);
         }
-        let planned = self.planner.plan(observation, played.unwrap_or(0), &WallClock)?;
+        // The plan will be in force about as late after the observation as this one has come, and as the last one took.
+        let late_ns = WallClock.now().since(observation.stamp) + (self.decode_us * 1e3) as i64;
+        let committed = usize::try_from(late_ns / CONTROL_PERIOD_NS).unwrap_or(0);
+        let rows = PlanRows { executed: played.unwrap_or(0), committed, needed: self.rows };
+        let (chunk, report) = self.planner.plan(observation, rows, &WallClock)?;
         self.last_plan = Some(observation.stamp);
-        Ok(Some(planned))
+        self.decode_us = report.decode_us;
+        Ok(Some((chunk, report)))
     }
-}
-
-/// Control steps between two observations, to the nearest.
-fn rows_between(earlier: Stamp, later: Stamp) -> usize {
-    let periods = (later.since(earlier) + CONTROL_PERIOD_NS / 2) / CONTROL_PERIOD_NS;
-    usize::try_from(periods).unwrap_or(0)
 }
 
 /// What the pilot's thread is told.
@@ -106,15 +110,4 @@ pub fn spawn(
         }
         Ok(())
     })?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_counted_to_the_nearest_control_step() {
-        let at = |ms: i64| Stamp(1_000_000_000 + ms * 1_000_000);
-        assert_eq!([0, 10, 33, 40, 66, 84, 266].map(|ms| rows_between(at(0), at(ms))), [0, 0, 1, 1, 2, 3, 8]);
-    }
 }

@@ -46,7 +46,7 @@ pub struct Args {
     /// Endpoint of the robot [default: link.connect of the config, else tcp/127.0.0.1:7447]
     #[arg(long)]
     connect: Option<String>,
-    /// cpu or cuda:0
+    /// cpu (the decode engine), torch-cpu or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Print JSON rows
@@ -61,7 +61,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         checkpoint.task_index(task.name())?;
     }
     models::set_threads(1);
-    let mut pilot = Pilot::new(models::planner(&checkpoint, args.decoder.config(config), &args.device)?);
+    let mut pilot = Pilot::new(models::planner(config, &checkpoint, args.decoder.config(config), &args.device)?);
     let connect = match &args.connect {
         Some(endpoint) => vec![endpoint.clone()],
         None if config.link.connect.is_empty() => vec![reverie_zenoh::DEFAULT_ENDPOINT.to_owned()],

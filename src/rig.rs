@@ -161,6 +161,11 @@ impl Rig {
         Stamp(i64::from(self.steps) * CONTROL_PERIOD_NS)
     }
 
+    /// When a plan that is handed over now arrives at the servo.
+    pub fn next_arrival(&self) -> Stamp {
+        Stamp(i64::from(self.steps + self.delay.action_steps) * CONTROL_PERIOD_NS)
+    }
+
     /// The observation of this control step, stamped with its beginning; under a delay, the newest that has arrived.
     pub fn observe(&mut self) -> Observation {
         let now = Observation { stamp: self.step_start(), ..self.world.observe() };

@@ -68,7 +68,7 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
     drop(episodes);
 
     models::set_threads(parallel::cores());
-    let device = reverie_policy::device_by_name(&args.device)?;
+    let device = models::torch_device(&args.device)?;
     let mut state = args.out.clone().into_os_string();
     state.push(".state");
     let state = PathBuf::from(state);

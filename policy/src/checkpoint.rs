@@ -10,13 +10,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::decode::check_labels;
 use crate::features::STATE_FEATURES;
 use crate::normaliser::{ActionNormaliser, DiscreteEntries, MinMax};
 use crate::tensor_file::{parse_tensors, serialise_tensors, write_atomically};
 use crate::train::TrainConfig;
 use crate::{
     Decoder, DecoderConfig, DraftConfig, FeatureHistory, NetworkConfig, NoiseSchedule, ParameterSpec, PolicyError, PolicyShape,
-    RawTensor, ScheduleConfig, initial_values,
+    RawTensor, RtiCalibration, ScheduleConfig, initial_values,
 };
 
 /// Version of the folder's format that is written and read.
@@ -91,6 +92,9 @@ pub struct CheckpointInfo {
     pub action_normaliser: ActionNormaliser,
     /// The decoder to use unless told otherwise.
     pub decoder: DecoderConfig,
+    /// RTI's labels for this policy, for `labels = "auto"`. Set by `reverie tune`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rti: Option<RtiCalibration>,
     /// How it was trained.
     pub training: TrainingRecord,
     /// SHA-256 of [`TENSORS_FILE`], lower-case hexadecimal. Set by [`Checkpoint::save`].
@@ -147,6 +151,7 @@ impl Checkpoint {
                 discrete: DiscreteEntries { indices: vec![n_act - 1], factor: 1.0 },
             },
             decoder: DecoderConfig::default(),
+            rti: None,
             training: TrainingRecord::default(),
             tensors_sha256: String::new(),
         };
@@ -241,7 +246,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`DecoderConfig::build`].
     pub fn decoder(&self, config: &DecoderConfig) -> Result<Box<dyn Decoder>, PolicyError> {
-        config.build(&self.schedule()?, self.shape(), &self.info.action_normaliser.discrete)
+        config.build(&self.schedule()?, self.shape(), &self.info.action_normaliser, self.info.rti.as_ref())
     }
 
     fn validate(&self) -> Result<(), PolicyError> {
@@ -300,7 +305,13 @@ impl CheckpointInfo {
         self.observation_normaliser.validate("observation normaliser", STATE_FEATURES)?;
         self.action_normaliser.validate(self.n_act)?;
         let schedule = self.schedule.build()?;
-        self.decoder.build(&schedule, self.shape(), &self.action_normaliser.discrete).map(drop)
+        if let Some(rti) = &self.rti {
+            check_labels("rti.labels", &rti.labels, schedule.n_steps())?;
+        } else if self.decoder.needs_calibration() {
+            // A policy must load to be calibrated.
+            return Ok(());
+        }
+        self.decoder.build(&schedule, self.shape(), &self.action_normaliser, self.rti.as_ref()).map(drop)
     }
 }
 
@@ -330,6 +341,7 @@ mod tests {
                 discrete: DiscreteEntries { indices: vec![6], factor: 1.0 },
             },
             decoder: DecoderConfig::default(),
+            rti: None,
             training: TrainingRecord::default(),
             tensors_sha256: String::new(),
         };
@@ -373,6 +385,33 @@ mod tests {
         assert_eq!(loaded.task_index("turn_on_led").unwrap(), 1);
         let error = loaded.task_index("fly").unwrap_err().to_string();
         assert_eq!(error, "unknown task `fly`; this policy knows open_drawer, turn_on_led");
+    }
+
+    /// A policy is trained first and calibrated later; files from before calibrations existed have no such key.
+    #[test]
+    fn a_policy_without_calibration_loads_and_one_with_it_decodes_by_its_labels() {
+        let auto: DecoderConfig = serde_json::from_str(r#"{"name": "rti", "labels": "auto"}"#).unwrap();
+        let mut policy = tiny();
+        policy.info.decoder = auto.clone();
+        let folder = tempfile::tempdir().unwrap();
+        policy.save(folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(INFO_FILE)).unwrap();
+        assert!(!text.contains("\"rti\":"), "{text}");
+        let mut policy = Checkpoint::load(folder.path()).unwrap();
+        assert!(policy.decoder(&auto).err().unwrap().to_string().contains("reverie tune"));
+
+        policy.info.rti = Some(RtiCalibration { labels: vec![3, 1, 0], ..RtiCalibration::default() });
+        policy.save(folder.path()).unwrap();
+        let policy = Checkpoint::load(folder.path()).unwrap();
+        assert_eq!(policy.info.rti.as_ref().unwrap().labels, [3, 1, 0]);
+        assert!(policy.decoder(&auto).is_ok());
+        replace_in_info(
+            folder.path(),
+            "3,\n      1,\n      0\n    ],\n    \"entry_level\"",
+            "30,\n      0\n    ],\n    \"entry_level\"",
+        );
+        let error = Checkpoint::load(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("rti.labels = [30, 0]: the network has noise levels 0 to 9"), "{error}");
     }
 
     #[test]

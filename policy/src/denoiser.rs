@@ -1,4 +1,5 @@
 use crate::PolicyError;
+use crate::decode::chain::{Chain, ChainEnd, ChainScratch, run_on_host};
 
 /// Sizes that a network and its decoder share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,5 +51,14 @@ pub trait Denoiser: Send {
     /// [`PolicyError::NoDrafter`] unless [`has_draft`](Self::has_draft).
     fn draft(&mut self, _chunk: &mut [f32]) -> Result<(), PolicyError> {
         Err(PolicyError::NoDrafter)
+    }
+
+    /// Runs `x`, `[batch, horizon, n_act]`, through a whole chain. A backend that keeps `x` on its device overrides it; the
+    /// result must be that of [`run_on_host`] up to rounding, with wholly held entries bit for bit.
+    ///
+    /// # Errors
+    /// Those of [`run_on_host`].
+    fn run_chain(&mut self, chain: &Chain<'_>, x: &mut [f32], scratch: &mut ChainScratch) -> Result<ChainEnd, PolicyError> {
+        run_on_host(self, chain, x, scratch)
     }
 }

@@ -17,9 +17,6 @@ pub enum PolicyError {
     /// The engine's threads could not be started.
     #[error("cannot start a thread of the decode engine: {0}")]
     Threads(std::io::Error),
-    /// A draft was asked of a policy that has no drafter.
-    #[error("this policy has no drafter, which a cold start from a draft needs; make one with `reverie train draft`")]
-    NoDrafter,
     /// A JSON file that doesn't hold what it should.
     #[error("{}: {source}", path.display())]
     Json {
@@ -136,6 +133,9 @@ pub enum PolicyError {
         /// Why not.
         reason: String,
     },
+    /// A draft was asked of a policy that has no drafter.
+    #[error("this policy has no drafter, which a cold start from a draft needs; make one with `reverie train draft`")]
+    NoDrafter,
     /// A task that the policy was not trained for.
     #[error("unknown task `{task}`; this policy knows {}", known.join(", "))]
     UnknownTask {

@@ -4,16 +4,16 @@
 //! [`Denoiser`] predicts the noise in a chunk, a [`Decoder`] removes it step by step. Only the networks' evaluation and
 //! their training need libtorch (feature `tch`); schedules, decoders, features, normalisation and checkpoints don't.
 //!
-//! Slices are row-major with the shapes written as `[lanes, horizon, n_act]`; actions and observations are CALVIN's, see
+//! Slices are row-major with the shapes written as `[batch, horizon, n_act]`; actions and observations are CALVIN's, see
 //! `reverie-schema`.
 //!
 //! ```
-//! use reverie_policy::{DecoderConfig, DiscreteEntries, NoiseSchedule, PolicyShape};
+//! use reverie_policy::{ActionNormaliser, DecoderConfig, DiscreteEntries, MinMax, NoiseSchedule, PolicyShape};
 //! let schedule = NoiseSchedule::squared_cosine(100);
 //! let shape = PolicyShape { horizon: 16, n_act: 7, n_cond: 59 };
-//! let entries = DiscreteEntries { indices: vec![6], factor: 1.0 };
-//! let config = DecoderConfig::Rti { labels: vec![3, 3, 0], cold_steps: None, discrete: Default::default() };
-//! let error = config.build(&schedule, shape, &entries).err().unwrap();
+//! let range = MinMax { offset: vec![0.0; 7], scale: vec![1.0; 7] };
+//! let actions = ActionNormaliser { range, discrete: DiscreteEntries { indices: vec![6], factor: 1.0 } };
+//! let error = DecoderConfig::rti(&[3, 3, 0]).build(&schedule, shape, &actions, None).err().unwrap();
 //! assert_eq!(error.to_string(), "decoder.labels = [3, 3, 0]: must fall strictly");
 //! ```
 
@@ -33,7 +33,9 @@ pub mod train;
 
 pub use checkpoint::{Checkpoint, CheckpointInfo};
 pub use decode::{
-    DdimSpacing, DecodeRequest, DecodeStats, Decoder, DecoderConfig, DecoderSnapshot, DiscreteTreatment, NoiseSource,
+    BestOfConfig, Chain, ChainEnd, ChainScratch, Choose, ChunkScorer, ColdStart, DdimSpacing, DecodeOptions, DecodeRequest,
+    DecodeStart, DecodeStats, Decoder, DecoderConfig, DecoderSnapshot, DiscreteTreatment, Exit, ExitConfig, Guide, GuideWhen,
+    Hold, InpaintConfig, Labels, NoiseSource, RtiCalibration, StallConfig, StopReason,
 };
 pub use denoiser::{Denoiser, PolicyShape};
 pub use error::PolicyError;
@@ -45,3 +47,5 @@ pub use train::TrainConfig;
 
 #[cfg(feature = "tch")]
 pub use net::{Network, TchDenoiser, TensorTable, device_by_name, set_threads};
+#[cfg(feature = "tch")]
+pub use tch::Device;

@@ -179,9 +179,14 @@ impl ReverseStep {
         ((x - self.noise * eps) / self.signal).clamp(-1.0, 1.0)
     }
 
-    /// Mean of the value after the step.
+    /// Mean of the value after the step, given the clean estimate.
+    pub fn advance(&self, x: f32, clean: f32) -> f32 {
+        self.x0_weight * clean + self.x_weight * x
+    }
+
+    /// Mean of the value after the step, given the predicted noise.
     pub fn mean(&self, x: f32, eps: f32) -> f32 {
-        self.x0_weight * self.clean(x, eps) + self.x_weight * x
+        self.advance(x, self.clean(x, eps))
     }
 }
 

@@ -26,7 +26,9 @@ pub use action::{Action, GripperCommand, N_ACT, ROTATION_STEP_RAD, TRANSLATION_S
 pub use chunk::{ActionChunk, ChunkError, MAX_CHUNK_ROWS};
 pub use episode::{Episode, Frame};
 pub use joint::{JointCommand, JointState, N_ARM};
-pub use message::{Control, DecodeReport, EpisodeEvent, HoldReason, SCHEMA_VERSION, ServoState, Status, Versioned};
+pub use message::{
+    Control, DecodeReport, DecodeStart, EpisodeEvent, HoldReason, SCHEMA_VERSION, ServoState, Status, StopReason, Versioned,
+};
 pub use observation::{Observation, ROBOT_OBS, SCENE_OBS};
 pub use robot::RobotSpec;
 pub use seed::derive_seed;

@@ -85,6 +85,32 @@ pub struct Status {
     pub speed_command_radps: f64,
 }
 
+/// What a decoder began from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecodeStart {
+    /// Gaussian noise.
+    #[default]
+    Noise,
+    /// Its own last chunk.
+    Previous,
+    /// A draft made in one pass.
+    Draft,
+}
+
+/// Why a decoder stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// All its steps were done.
+    #[default]
+    ChainEnd,
+    /// The rows to be executed had settled.
+    Settled,
+    /// It had done as many evaluations as it may.
+    Cap,
+}
+
 /// What a decode took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DecodeReport {
@@ -92,8 +118,10 @@ pub struct DecodeReport {
     pub nfe: u32,
     /// Time from observation in hand to chunk in hand, microseconds.
     pub decode_us: f64,
-    /// Whether the decoder began from its own last chunk.
-    pub warm: bool,
+    /// What it began from.
+    pub start: DecodeStart,
+    /// Why it stopped.
+    pub stop: StopReason,
 }
 
 /// Orders to the robot side.

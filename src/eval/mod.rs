@@ -34,7 +34,7 @@ pub struct Args {
     /// First seed of the starts; recordings begin at 1000000. Seed of the chains
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// cpu or cuda:0
+    /// cpu (the decode engine), torch-cpu or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Where finished chains are noted, so that an interrupted evaluation goes on [default: runs/long_horizon/...]
@@ -131,7 +131,7 @@ impl Subject {
         match self {
             Self::Experts => Ok(Actor::expert()),
             Self::Policy { checkpoint, name, device } => {
-                Actor::policy(checkpoint, name.config(config), name.rows(config), device)
+                Actor::policy(config, checkpoint, name.config(config), name.rows(config), device)
             }
         }
     }

@@ -118,7 +118,7 @@ fn play(viewer: &mut Viewer, name: &str, start_ms: i64) {
         let moving = Pose { translation: [0.0, step as f32 * 0.01, 0.0], ..Pose::IDENTITY };
         viewer.poses(ms(now), &[Pose::IDENTITY, moving, moving]).unwrap();
         viewer.plan(ms(now), &[[0.0; 3], [0.1; 3]]).unwrap();
-        viewer.decode(ms(now), &DecodeReport { nfe: 5, decode_us: 800.0, warm: true }).unwrap();
+        viewer.decode(ms(now), &DecodeReport { nfe: 5, decode_us: 800.0, ..DecodeReport::default() }).unwrap();
         viewer.servo(&(0..50).map(|i| tick(now + i)).collect::<Vec<_>>()).unwrap();
     }
     viewer.event(ms(start_ms + 1000), Level::Info, "done").unwrap();

@@ -1,59 +1,98 @@
-//! Decoders turn a condition into a chunk by running a [`Denoiser`] down a list of [`ReverseStep`]s.
+//! Decoders turn a condition into a chunk by running a [`Denoiser`] down a list of reverse steps.
 //!
-//! Many independent episodes ("lanes") can be decoded together; on a robot there is one. A lane's noise comes from its own
-//! stream, so a lane's result does not depend on the others beyond the rounding of a batched network.
+//! One decoder serves one robot. All of them are a place to begin (noise, the last chunk, a draft), a list of
+//! [`ReverseStep`](crate::ReverseStep)s, and options that they share:
+//!
+//! | module | |
+//! |---|---|
+//! | `config` | which decoder, by name, and RTI-DP with its deviations |
+//! | `diffusion` | the decoder |
+//! | [`chain`] | a list of steps as data, run on the host or by a backend |
+//! | `inpaint` | holding the rows that are executed while decoding runs |
+//! | `exit` | stopping when the rows to be executed have settled |
+//! | `select` | best of several candidates |
+//! | `memory` | what is carried from tick to tick; stalls |
+//! | [`calibrate`] | RTI's labels from held-out plans |
 
-mod cold;
+pub mod calibrate;
+pub mod chain;
 mod config;
+mod diffusion;
+mod exit;
+mod inpaint;
+mod memory;
 mod noise;
+mod options;
 #[cfg(test)]
 pub(crate) mod oracle;
-mod rti;
+mod plan;
+mod select;
 
-pub use cold::Cold;
-pub use config::{DdimSpacing, DecoderConfig, DiscreteTreatment};
+pub use calibrate::RtiCalibration;
+pub use chain::{Chain, ChainEnd, ChainScratch, Exit, Hold};
+pub(crate) use config::check_labels;
+pub use config::{ColdStart, DdimSpacing, DecoderConfig, DiscreteTreatment, Labels};
+pub use exit::ExitConfig;
+pub use inpaint::{Guide, GuideWhen, InpaintConfig};
+pub use memory::StallConfig;
 pub use noise::NoiseSource;
-pub use rti::{Rti, RtiConfig};
+pub use options::DecodeOptions;
+pub use reverie_schema::{DecodeStart, StopReason};
+pub use select::{BestOfConfig, Choose, ChunkScorer};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{check_finite, check_length};
-use crate::{Denoiser, PolicyError, ReverseStep};
+use crate::{Denoiser, PolicyError};
 
-/// What to decode.
+/// What to decode. A new chunk begins with the observation behind `cond`; rows are counted from there.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeRequest<'a> {
-    /// The conditions, `[lanes, n_cond]`.
+    /// The condition, `[n_cond]`.
     pub cond: &'a [f32],
-    /// Number of lanes.
-    pub lanes: usize,
-    /// Rows of the previous chunk that were executed since it was decoded. A warm start shifts by it.
+    /// Rows of the previous chunk that were executed since it was decoded: the distance of the two chunks' first rows. The
+    /// previous chunk is shifted by it.
     pub rows_executed: usize,
+    /// First rows of the new chunk that will be executed from the previous plan, because they are over before this one is in
+    /// force. In-painting holds them, early exit leaves them out. 0 without delay.
+    pub rows_committed: usize,
+    /// Rows after the committed ones that will be executed before the next plan: what early exit watches. 0 counts as 1.
+    pub rows_needed: usize,
 }
 
 /// How a chunk came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeStats {
-    /// Network evaluations, counted once for all lanes.
+    /// Network evaluations, counted once for all candidates; a draft is one.
     pub nfe: usize,
-    /// Whether the previous chunk was the start.
-    pub warm: bool,
+    /// What the chain began from.
+    pub start: DecodeStart,
+    /// Why it stopped.
+    pub stop: StopReason,
+    /// Whether a usable previous chunk was left, after a stall or a jump.
+    pub reinitialised: bool,
+    /// Index of the candidate that was taken.
+    pub chosen: usize,
 }
 
 /// What a decoder carries from tick to tick.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DecoderSnapshot {
-    /// The last clean normalised chunk of each lane, `[lanes, horizon, n_act]`; none before the first tick.
-    pub guess: Option<Vec<f32>>,
+    /// The last clean normalised chunk, `[horizon, n_act]`; none before the first tick.
+    pub previous: Option<Vec<f32>>,
+    /// Plans in a row of which only rests were executed.
+    pub stalled_plans: usize,
+    /// Whether the last chunk jumped so far that the next tick starts anew.
+    pub start_anew: bool,
 }
 
-/// Produces normalised chunks.
+/// Produces normalised chunks for one robot.
 pub trait Decoder: Send {
-    /// Decodes one chunk per lane into `chunk`, `[lanes, horizon, n_act]`, entries in `[-1, 1]`.
+    /// Decodes a chunk into `chunk`, `[horizon, n_act]`, entries in `[-1, 1]`. `noise` has [`candidates`](Self::candidates)
+    /// streams. The noise drawn does not depend on where a chain stops.
     ///
     /// # Errors
-    /// Slices of wrong length, a network that fails, or one that returns NaN or infinity. After an error the decoder is
-    /// as after [`reset`](Self::reset).
+    /// Slices of wrong length, a network that fails or returns NaN or infinity, a draft asked of a policy without drafter, a
+    /// scorer that is missing or fails. After an error the decoder is as after [`reset`](Self::reset).
     fn decode(
         &mut self,
         denoiser: &mut dyn Denoiser,
@@ -62,61 +101,21 @@ pub trait Decoder: Send {
         chunk: &mut [f32],
     ) -> Result<DecodeStats, PolicyError>;
 
+    /// Chunks in a batch: the streams that the noise source needs.
+    fn candidates(&self) -> usize;
+
+    /// Plugs in who judges candidates, for [`Choose::Scorer`].
+    fn set_scorer(&mut self, scorer: Box<dyn ChunkScorer>);
+
     /// Forgets the previous chunk. Call at the beginning of every episode.
     fn reset(&mut self);
-
-    /// Drops the lanes whose `keep` is false; the others move up in order. Shape: `[lanes]`.
-    fn retain_lanes(&mut self, keep: &[bool]);
 
     /// The state that survives a tick.
     fn snapshot(&self) -> DecoderSnapshot;
 
     /// Puts a state back.
-    fn restore(&mut self, snapshot: &DecoderSnapshot);
-}
-
-/// Working memory of a reverse chain; grows once.
-#[derive(Debug, Default)]
-struct Scratch {
-    eps: Vec<f32>,
-    z: Vec<f32>,
-}
-
-/// Checks every length that a decode depends on.
-fn check_request(
-    denoiser: &dyn Denoiser,
-    request: &DecodeRequest<'_>,
-    noise: &NoiseSource,
-    chunk: &[f32],
-) -> Result<(), PolicyError> {
-    let shape = denoiser.shape();
-    check_length("condition", request.lanes * shape.n_cond, request.cond.len())?;
-    check_finite("condition", request.cond)?;
-    check_length("noise source (lanes)", request.lanes, noise.lanes())?;
-    check_length("chunk", request.lanes * shape.chunk_len(), chunk.len())
-}
-
-/// Runs `x` through `steps`, in place. The condition must be set.
-fn run_chain(
-    denoiser: &mut dyn Denoiser,
-    steps: &[ReverseStep],
-    noise: &mut NoiseSource,
-    scratch: &mut Scratch,
-    x: &mut [f32],
-) -> Result<(), PolicyError> {
-    scratch.eps.resize(x.len(), 0.0);
-    scratch.z.resize(x.len(), 0.0);
-    for step in steps {
-        denoiser.predict_noise(x, step.label, &mut scratch.eps)?;
-        for (x, &eps) in x.iter_mut().zip(&scratch.eps) {
-            *x = step.mean(*x, eps);
-        }
-        if step.sigma > 0.0 {
-            noise.fill(&mut scratch.z);
-            for (x, &z) in x.iter_mut().zip(&scratch.z) {
-                *x += step.sigma * z;
-            }
-        }
-    }
-    check_finite("decoded chunk", x)
+    ///
+    /// # Errors
+    /// [`PolicyError::Length`] or [`PolicyError::NotFinite`] if it belongs to another network or is damaged.
+    fn restore(&mut self, snapshot: &DecoderSnapshot) -> Result<(), PolicyError>;
 }

@@ -9,8 +9,8 @@ use super::program::{Add, Conv, Film, Norm, Phase, Program, View};
 
 /// Weights that several samples use one after the other: half of the first cache.
 const BLOCK_BYTES: usize = 16 << 10;
-/// Most samples of an evaluation.
-pub(super) const MAX_BATCH: usize = 32;
+/// Most chunks of an evaluation.
+pub const MAX_BATCH: usize = 32;
 /// PyTorch's default.
 const NORM_EPS: f32 = 1e-5;
 

@@ -177,7 +177,7 @@ pub(super) fn bf16_bits(value: f32) -> u16 {
 /// `e^x` to about 1 in 10^7, for `x` in `[-87, 88]` (Cephes' `expf`: reduction by ln 2 in two parts, polynomial of degree 6).
 #[inline(always)]
 unsafe fn exp<I: Isa>(x: I::V) -> I::V {
-    const POLYNOMIAL: [f32; 6] = [1.987_569_2e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const POLYNOMIAL: [f32; 6] = [1.987_569_2e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     /// Adding and subtracting it leaves the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     // SAFETY: the caller's CPU has the instruction set.

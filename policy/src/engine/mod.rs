@@ -8,7 +8,7 @@
 //! ```
 //! use reverie_policy::{Checkpoint, Denoiser as _, NetworkConfig, PolicyError, engine::{Engine, EngineConfig}};
 //! let checkpoint = Checkpoint::untrained(NetworkConfig::default(), None, &["open_drawer"], 0)?;
-//! let engine = Engine::new(&checkpoint, &EngineConfig::default())?;
+//! let engine = Engine::new(&checkpoint, &EngineConfig::default(), 1)?;
 //! let mut denoiser = engine.denoiser()?;
 //! let shape = denoiser.shape();
 //! denoiser.condition(&vec![0.0; shape.n_cond], 1)?;
@@ -40,7 +40,9 @@ pub use pack::WeightFormat;
 
 use crate::error::check_length;
 use crate::{Checkpoint, Denoiser, NetworkConfig, PolicyError, PolicyShape};
-use execute::{Job, MAX_BATCH};
+pub use execute::MAX_BATCH;
+
+use execute::Job;
 use pack::Words;
 use pool::Pool;
 use program::{Builder, Built, Draft, Parameters, Phase, Program, View, layer, plain};
@@ -53,15 +55,13 @@ pub struct EngineConfig {
     pub weights: WeightFormat,
     /// Threads that work on one evaluation, the caller included (1). They spin while a tick is decoded.
     pub threads: usize,
-    /// Largest batch of candidate chunks (1), at most 32. Memory is laid out for it.
-    pub max_batch: usize,
     /// Instructions to use (auto). Asking for those that the CPU lacks is an error.
     pub instructions: Instructions,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { weights: WeightFormat::F32, threads: 1, max_batch: 1, instructions: Instructions::Auto }
+        Self { weights: WeightFormat::F32, threads: 1, instructions: Instructions::Auto }
     }
 }
 
@@ -77,21 +77,22 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Packs the network of `checkpoint`, and its drafter if it has one.
+    /// Packs the network of `checkpoint`, and its drafter if it has one, for batches of up to `max_batch` chunks, at most
+    /// [`MAX_BATCH`].
     ///
     /// # Errors
     /// [`PolicyError::Config`] if the CPU lacks the instructions that are asked for, or threads or batch are out of range.
-    pub fn new(checkpoint: &Checkpoint, config: &EngineConfig) -> Result<Self, PolicyError> {
+    pub fn new(checkpoint: &Checkpoint, config: &EngineConfig, max_batch: usize) -> Result<Self, PolicyError> {
         let instructions = config.instructions.resolve()?;
         if !(1..=MAX_THREADS).contains(&config.threads) {
             return Err(PolicyError::config("engine.threads", config.threads, format!("must be in 1..={MAX_THREADS}")));
         }
-        if !(1..=MAX_BATCH).contains(&config.max_batch) {
-            return Err(PolicyError::config("engine.max_batch", config.max_batch, format!("must be in 1..={MAX_BATCH}")));
+        if !(1..=MAX_BATCH).contains(&max_batch) {
+            return Err(PolicyError::config("batch", max_batch, format!("must be in 1..={MAX_BATCH}")));
         }
         let (shape, labels) = (checkpoint.shape(), checkpoint.info.schedule.n_steps);
         let parameters = Parameters(checkpoint);
-        let mut builder = Builder::new(config.weights, instructions.lanes(), config.threads, config.max_batch);
+        let mut builder = Builder::new(config.weights, instructions.lanes(), config.threads, max_batch);
         let cond = builder.view(1, shape.n_cond, false);
         let (built, mish_cond) = match &checkpoint.info.network {
             NetworkConfig::Unet1d { widths, kernel, groups, step_embed } => {

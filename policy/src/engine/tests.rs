@@ -232,8 +232,8 @@ fn every_format_on_every_instruction_set_computes_the_network() {
         for instructions in instructions() {
             for (weights, bound) in [(WeightFormat::F32, 3e-6), (WeightFormat::Bf16, 0.02), (WeightFormat::Int8, 0.05)] {
                 for threads in [1, 2, 3] {
-                    let config = EngineConfig { weights, threads, max_batch: batch, instructions };
-                    let got = evaluate(&Engine::new(&checkpoint, &config).unwrap(), &x, 37, &cond, batch);
+                    let config = EngineConfig { weights, threads, instructions };
+                    let got = evaluate(&Engine::new(&checkpoint, &config, batch).unwrap(), &x, 37, &cond, batch);
                     let off = difference(&got, &want);
                     assert!(off < bound, "{network:?} {config:?}: {off}");
                 }
@@ -248,7 +248,7 @@ fn a_draft_is_the_drafters_output() {
     let cond = noise(checkpoint.shape().n_cond, 4);
     let reference = Reference(&checkpoint);
     let want = reference.trunk("draft.", 1, reference.linear("draft.input", &cond.iter().map(|&v| v.into()).collect::<Vec<_>>()));
-    let mut denoiser = Engine::new(&checkpoint, &EngineConfig::default()).unwrap().denoiser().unwrap();
+    let mut denoiser = Engine::new(&checkpoint, &EngineConfig::default(), 1).unwrap().denoiser().unwrap();
     denoiser.condition(&cond, 1).unwrap();
     let mut chunk = vec![0.0; checkpoint.shape().chunk_len()];
     denoiser.draft(&mut chunk).unwrap();
@@ -263,7 +263,7 @@ fn a_sample_is_the_same_alone_and_in_company() {
         let (shape, batch) = (checkpoint.shape(), 7);
         let (x, cond) = (noise(batch * shape.chunk_len(), 1), noise(batch * shape.n_cond, 2));
         for weights in WeightFormat::ALL {
-            let engine = Engine::new(&checkpoint, &EngineConfig { weights, max_batch: 32, ..EngineConfig::default() }).unwrap();
+            let engine = Engine::new(&checkpoint, &EngineConfig { weights, ..EngineConfig::default() }, 32).unwrap();
             let together = evaluate(&engine, &x, 9, &cond, batch);
             for b in [0, 4, 6] {
                 let x = &x[b * shape.chunk_len()..][..shape.chunk_len()];
@@ -279,7 +279,7 @@ fn threads_do_not_change_a_result_and_survive_rest() {
     let checkpoint = checkpoint(&networks()[0]);
     let shape = checkpoint.shape();
     let (x, cond) = (noise(shape.chunk_len(), 1), noise(shape.n_cond, 2));
-    let engine = |threads| Engine::new(&checkpoint, &EngineConfig { threads, ..EngineConfig::default() }).unwrap();
+    let engine = |threads| Engine::new(&checkpoint, &EngineConfig { threads, ..EngineConfig::default() }, 1).unwrap();
     let want = evaluate(&engine(1), &x, 3, &cond, 1);
     for threads in [2, 4] {
         let mut denoiser = engine(threads).denoiser().unwrap();
@@ -299,14 +299,15 @@ fn threads_do_not_change_a_result_and_survive_rest() {
 #[test]
 fn wrong_sizes_and_missing_instructions_are_refused() {
     let checkpoint = checkpoint(&networks()[6]);
-    let refusal = |config: EngineConfig| Engine::new(&checkpoint, &config).unwrap_err().to_string();
+    let refusal = |config: EngineConfig| Engine::new(&checkpoint, &config, 1).unwrap_err().to_string();
     assert!(refusal(EngineConfig { threads: 0, ..EngineConfig::default() }).starts_with("engine.threads = 0"));
-    assert!(refusal(EngineConfig { max_batch: 33, ..EngineConfig::default() }).starts_with("engine.max_batch = 33"));
+    let error = Engine::new(&checkpoint, &EngineConfig::default(), 33).unwrap_err().to_string();
+    assert!(error.starts_with("batch = 33: must be in 1..=32"), "{error}");
     for instructions in Instructions::ALL.into_iter().filter(|i| !i.available()) {
         assert!(refusal(EngineConfig { instructions, ..EngineConfig::default() }).contains("this CPU has"));
     }
     let shape = checkpoint.shape();
-    let mut denoiser = Engine::new(&checkpoint, &EngineConfig::default()).unwrap().denoiser().unwrap();
+    let mut denoiser = Engine::new(&checkpoint, &EngineConfig::default(), 1).unwrap().denoiser().unwrap();
     let cond = vec![0.0; 2 * shape.n_cond];
     assert!(denoiser.condition(&cond, 2).unwrap_err().to_string().contains("laid out for 1..=1"));
     assert!(denoiser.condition(&cond, 1).is_err());
@@ -326,7 +327,7 @@ fn nan_passes_through_every_format() {
     for weights in WeightFormat::ALL {
         for instructions in instructions() {
             let config = EngineConfig { weights, instructions, ..EngineConfig::default() };
-            let eps = evaluate(&Engine::new(&checkpoint, &config).unwrap(), &x, 3, &noise(shape.n_cond, 2), 1);
+            let eps = evaluate(&Engine::new(&checkpoint, &config, 1).unwrap(), &x, 3, &noise(shape.n_cond, 2), 1);
             assert!(eps.iter().all(|e| e.is_nan()), "{config:?}");
         }
     }

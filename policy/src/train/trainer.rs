@@ -317,6 +317,7 @@ impl Trainer {
             observation_normaliser: self.data.observation_normaliser.clone(),
             action_normaliser: self.data.action_normaliser.clone(),
             decoder,
+            rti: None,
             training: TrainingRecord {
                 command: provenance.command,
                 commit: provenance.commit,
