@@ -1,4 +1,4 @@
-//! `reverie train policy`: a diffusion policy from demonstrations.
+//! `reverie train`: a diffusion policy from demonstrations, or a drafter for one.
 
 use std::{
     ops::ControlFlow,
@@ -8,8 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use reverie_policy::train::{Outcome, Provenance, Trainer, TrainingData};
-use reverie_schema::Clock;
+use reverie_policy::{
+    Checkpoint, DraftConfig, TrainConfig,
+    train::{Outcome, Provenance, Trainer, TrainingData},
+};
+use reverie_schema::{Clock, Episode};
 use reverie_sim::Task;
 
 use crate::{clock::WallClock, config::Config, dataset, models, parallel, report};
@@ -19,6 +22,23 @@ use crate::{clock::WallClock, config::Config, dataset, models, parallel, report}
 pub enum What {
     /// A diffusion policy, by behaviour cloning of demonstrations
     Policy(Args),
+    /// A drafter for a policy: one pass from the observation to a chunk, for warm starts without a previous chunk
+    Draft(DraftArgs),
+}
+
+#[derive(clap::Args)]
+pub struct DraftArgs {
+    /// Folder of the policy's checkpoint
+    #[arg(long, default_value = models::SHIPPED)]
+    policy: PathBuf,
+    /// Width of the drafter's hidden layers
+    #[arg(long, default_value_t = DraftConfig::default().hidden)]
+    hidden: usize,
+    /// Residual blocks of the drafter
+    #[arg(long, default_value_t = DraftConfig::default().blocks)]
+    blocks: usize,
+    #[command(flatten)]
+    run: Args,
 }
 
 #[derive(clap::Args)]
@@ -29,7 +49,7 @@ pub struct Args {
     /// Folder for the checkpoint; the state to resume from lies beside it
     #[arg(long)]
     out: PathBuf,
-    /// cpu or cuda:0
+    /// torch-cpu (or cpu) or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Begin anew even if there is a state to resume from
@@ -46,10 +66,15 @@ pub struct Args {
 }
 
 pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()> {
-    let What::Policy(args) = what;
+    match what {
+        What::Policy(args) => policy(config, args, interrupted),
+        What::Draft(args) => draft(config, args, interrupted),
+    }
+}
+
+fn policy(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
     let train = config.train.clone();
-    let mut episodes = dataset::read(&args.data)?;
-    episodes.retain(|episode| episode.success);
+    let episodes = demonstrations(args)?;
     // The order of the one-hot encoding; the shipped checkpoints begin with the mechanisms.
     let others = Task::ALL.into_iter().filter(|task| !Task::MECHANISM.contains(task));
     let tasks: Vec<String> = Task::MECHANISM
@@ -60,34 +85,78 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
         .collect();
     let data = TrainingData::from_episodes(&episodes, &tasks, &train)?;
     eprintln!("{} episodes of {} tasks, {} windows", episodes.len(), tasks.len(), data.len());
-    let provenance = Provenance {
-        command: format!("reverie {}", std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
-        commit: report::commit(),
-        dataset: describe(&episodes),
-    };
+    let provenance = provenance(&episodes);
     drop(episodes);
+    let trainer = Trainer::new(train, data, models::torch_device(&args.device)?)?;
+    let trained = finish(trainer, args, "train policy", interrupted)?;
+    save(&trained.checkpoint(config.decode.rti.clone(), provenance)?, args)
+}
 
-    models::set_threads(parallel::cores());
-    let device = models::torch_device(&args.device)?;
+fn draft(config: &Config, args: &DraftArgs, interrupted: &AtomicBool) -> Result<()> {
+    let checkpoint = models::load(&args.policy)?;
+    let info = &checkpoint.info;
+    let train = TrainConfig {
+        network: info.network.clone(),
+        horizon: info.horizon,
+        n_obs: info.n_obs,
+        noise_steps: info.schedule.n_steps,
+        gripper_factor: info.action_normaliser.discrete.factor,
+        ..config.train.clone()
+    };
+    let mut episodes = demonstrations(&args.run)?;
+    episodes.retain(|episode| info.tasks.contains(&episode.task));
+    let data = TrainingData::for_checkpoint(&episodes, &checkpoint, &train)?;
+    eprintln!("{} episodes of {} tasks, {} windows", episodes.len(), info.tasks.len(), data.len());
+    let provenance = provenance(&episodes);
+    drop(episodes);
+    let drafter = DraftConfig { hidden: args.hidden, blocks: args.blocks };
+    let trainer = Trainer::drafter(train, drafter, data, models::torch_device(&args.run.device)?)?;
+    let trained = finish(trainer, &args.run, "train draft", interrupted)?;
+    save(&trained.add_draft(&checkpoint, provenance)?, &args.run)
+}
+
+/// The successful episodes of the data set.
+fn demonstrations(args: &Args) -> Result<Vec<Episode>> {
+    let mut episodes = dataset::read(&args.data)?;
+    episodes.retain(|episode| episode.success);
+    Ok(episodes)
+}
+
+/// Where the state to resume from lies.
+fn state_file(args: &Args) -> PathBuf {
     let mut state = args.out.clone().into_os_string();
     state.push(".state");
-    let state = PathBuf::from(state);
+    state.into()
+}
+
+fn save(checkpoint: &Checkpoint, args: &Args) -> Result<()> {
+    checkpoint.save(&args.out)?;
+    // Done: the next run under this name begins anew, perhaps on other demonstrations.
+    let state = state_file(args);
+    std::fs::remove_file(&state).with_context(|| format!("cannot remove {}", state.display()))?;
+    println!("wrote {}", args.out.display());
+    Ok(())
+}
+
+/// Takes all steps that are left, from the state that an interrupted run has left.
+fn finish(mut trainer: Trainer, args: &Args, title: &str, interrupted: &AtomicBool) -> Result<Trainer> {
+    models::set_threads(parallel::cores());
+    let state = state_file(args);
     let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let mut trainer = if state.exists() && !args.fresh {
-        let trainer = Trainer::resume(train.clone(), data, device, &state).context("cannot resume; --fresh begins anew")?;
+    if state.exists() && !args.fresh {
+        trainer.resume(&state).context("cannot resume; --fresh begins anew")?;
         eprintln!("resuming at step {}", trainer.step());
-        trainer
-    } else {
-        Trainer::new(train.clone(), data, device)?
-    };
-
+    }
+    let train = trainer.config().clone();
     let bar = ProgressBar::new(train.steps)
         .with_style(ProgressStyle::with_template("{bar:30} step {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
+    #[cfg(not(feature = "view"))]
+    let _ = title;
     #[cfg(feature = "view")]
-    let mut curves = curves(args)?;
+    let mut curves = curves(args, title)?;
     let mut since = (WallClock.now(), trainer.step());
     let outcome = trainer.run(Some(&state), |progress| {
         let now = WallClock.now();
@@ -119,28 +188,28 @@ pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()>
     if outcome == Outcome::Interrupted {
         bail!("interrupted at step {}; the same command goes on from there", trainer.step());
     }
-    trainer.checkpoint(config.decode.rti.clone(), provenance)?.save(&args.out)?;
-    // Done: the next run under this name begins anew, perhaps on other demonstrations.
-    std::fs::remove_file(&state).with_context(|| format!("cannot remove {}", state.display()))?;
-    println!("wrote {}", args.out.display());
-    Ok(())
+    Ok(trainer)
 }
 
 #[cfg(feature = "view")]
-fn curves(args: &Args) -> Result<reverie_rerun::Curves> {
+fn curves(args: &Args, title: &str) -> Result<reverie_rerun::Curves> {
     Ok(match (&args.rrd, &args.connect) {
-        (Some(path), _) => reverie_rerun::Curves::to_file(path, "train policy")?,
-        (None, Some(url)) => reverie_rerun::Curves::connect(url, "train policy")?,
+        (Some(path), _) => reverie_rerun::Curves::to_file(path, title)?,
+        (None, Some(url)) => reverie_rerun::Curves::connect(url, title)?,
         (None, None) => reverie_rerun::Curves::disabled(),
     })
 }
 
-fn describe(episodes: &[reverie_schema::Episode]) -> String {
+fn provenance(episodes: &[Episode]) -> Provenance {
     let seeds = episodes.iter().map(|episode| episode.seed);
-    format!(
-        "{} demonstrations by the scripted experts, seeds {} to {}",
-        episodes.len(),
-        seeds.clone().min().unwrap_or_default(),
-        seeds.max().unwrap_or_default()
-    )
+    Provenance {
+        command: format!("reverie {}", std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
+        commit: report::commit(),
+        dataset: format!(
+            "{} demonstrations by the scripted experts, seeds {} to {}",
+            episodes.len(),
+            seeds.clone().min().unwrap_or_default(),
+            seeds.max().unwrap_or_default()
+        ),
+    }
 }

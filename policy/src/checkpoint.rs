@@ -72,6 +72,9 @@ pub struct CheckpointInfo {
     /// A drafter that came with it, for warm starts without a previous chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<DraftConfig>,
+    /// How the drafter was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft_training: Option<TrainingRecord>,
     /// The noise levels it was trained on. It predicts the noise.
     pub schedule: ScheduleConfig,
     /// Rows of a chunk.
@@ -138,6 +141,7 @@ impl Checkpoint {
             format_version: FORMAT_VERSION,
             network,
             draft,
+            draft_training: None,
             schedule: ScheduleConfig { kind: crate::ScheduleKind::SquaredCosine, n_steps: 100 },
             horizon: 16,
             n_act,
@@ -217,6 +221,23 @@ impl Checkpoint {
         self.tensors
             .get(name)
             .ok_or_else(|| PolicyError::MissingTensor { path: self.folder.join(TENSORS_FILE), name: name.to_owned() })
+    }
+
+    /// The same policy with another drafter, `tensors` named as in [`DraftConfig::parameters`].
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn with_draft(
+        &self,
+        draft: DraftConfig,
+        training: TrainingRecord,
+        tensors: BTreeMap<String, RawTensor>,
+    ) -> Result<Self, PolicyError> {
+        let mut all = self.tensors.clone();
+        all.retain(|name, _| !name.starts_with("draft."));
+        all.extend(tensors);
+        let info = CheckpointInfo { draft: Some(draft), draft_training: Some(training), ..self.info.clone() };
+        Self::new(info, all)
     }
 
     /// Index of a task in the one-hot.
@@ -328,6 +349,7 @@ mod tests {
             format_version: FORMAT_VERSION,
             network: NetworkConfig::ResidualMlp { hidden: 4, blocks: 1, step_embed: 4 },
             draft: None,
+            draft_training: None,
             schedule: ScheduleConfig { kind: crate::ScheduleKind::SquaredCosine, n_steps: 10 },
             horizon: 2,
             n_act: 7,

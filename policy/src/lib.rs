@@ -46,6 +46,6 @@ pub use schedule::{NoiseSchedule, ReverseStep, ScheduleConfig, ScheduleKind};
 pub use train::TrainConfig;
 
 #[cfg(feature = "tch")]
-pub use net::{Network, TchDenoiser, TensorTable, device_by_name, set_threads};
+pub use net::{Drafter, Network, TchDenoiser, TensorTable, device_by_name, set_threads};
 #[cfg(feature = "tch")]
 pub use tch::Device;

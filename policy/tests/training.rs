@@ -65,14 +65,15 @@ fn stopping_and_resuming_changes_no_bit() {
     let stopped = first.run(Some(&state), |p| if p.step == 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
     assert_eq!(stopped.unwrap(), Outcome::Interrupted);
     let data = TrainingData::from_episodes(&two_sided(8), &[TASK.to_owned()], &config).unwrap();
-    let mut second = Trainer::resume(config.clone(), data.clone(), Device::Cpu, &state).unwrap();
+    let mut second = Trainer::new(config.clone(), data.clone(), Device::Cpu).unwrap();
+    second.resume(&state).unwrap();
     assert_eq!(second.step(), 10);
     second.run(None, go_on).unwrap();
     assert_eq!(checkpoint(&straight), checkpoint(&second));
     assert_ne!(checkpoint(&first), checkpoint(&second));
 
     let other = TrainConfig { learning_rate: 1e-5, ..config };
-    let error = Trainer::resume(other, data, Device::Cpu, &state).unwrap_err().to_string();
+    let error = Trainer::new(other, data, Device::Cpu).unwrap().resume(&state).unwrap_err().to_string();
     assert!(error.contains("run.safetensors was trained with other settings"), "{error}");
 }
 

@@ -9,15 +9,14 @@
 //! ```
 //!
 //! All noise is drawn beforehand, so the chain holds no closure: a backend on a GPU uploads it once and overrides
-//! [`Denoiser::run_chain`]. Without an exit its loop then needs no word from the host. The exit criterion is a look at a few
-//! numbers; such a backend may look less often, or on the device and freeze `x`.
+//! [`Denoiser::run_chain`]. Without an exit its loop then needs no word from the host; with one, a flag after each evaluation.
 
 use std::ops::Range;
 
 use reverie_schema::StopReason;
 
 use crate::error::{check_finite, check_length};
-use crate::{Denoiser, PolicyError, ReverseStep};
+use crate::{Denoiser, PolicyError, PolicyShape, ReverseStep};
 
 /// What to run. `batch` is that of the condition that is set.
 #[derive(Clone, Debug)]
@@ -77,6 +76,42 @@ pub struct ChainScratch {
     before: Vec<f32>,
 }
 
+impl Chain<'_> {
+    /// Checks that all parts fit `x`, `[batch, horizon, n_act]`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Length`] with the part that doesn't.
+    pub fn check(&self, x: &[f32], shape: PolicyShape) -> Result<(), PolicyError> {
+        let chunk_len = shape.chunk_len();
+        check_length("noisy chunk", x.len() / chunk_len * chunk_len, x.len())?;
+        let noisy = self.steps.iter().filter(|step| step.sigma > 0.0).count();
+        check_length("noise of a chain", noisy * x.len(), self.noise.len())?;
+        if let Some(hold) = &self.hold {
+            check_length("held rows", chunk_len, hold.known.len())?;
+            check_length("weights of held rows", chunk_len, hold.weights.len())?;
+        }
+        if let Some(exit) = &self.exit {
+            check_length("exit tolerance", shape.n_act, exit.tolerance.len())?;
+            check_length("reference chunk", chunk_len, exit.reference.map_or(chunk_len, <[f32]>::len))?;
+            if exit.rows.end > shape.horizon {
+                return Err(PolicyError::Length { what: "watched rows", expected: shape.horizon, got: exit.rows.end });
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows the last step: wholly held entries are written bit for bit, and the result is checked.
+    ///
+    /// # Errors
+    /// [`PolicyError::NotFinite`].
+    pub fn finish(&self, x: &mut [f32], shape: PolicyShape) -> Result<(), PolicyError> {
+        if let Some(hold) = &self.hold {
+            x.chunks_exact_mut(shape.chunk_len()).for_each(|chunk| hold.restore(chunk));
+        }
+        check_finite("decoded chunk", x)
+    }
+}
+
 impl Hold<'_> {
     /// Pulls one chunk, `[horizon, n_act]`.
     fn pull(&self, chunk: &mut [f32]) {
@@ -122,8 +157,9 @@ pub fn run_on_host<D: Denoiser + ?Sized>(
     x: &mut [f32],
     scratch: &mut ChainScratch,
 ) -> Result<ChainEnd, PolicyError> {
-    let chunk_len = denoiser.shape().chunk_len();
-    check_chain(chain, x, chunk_len, denoiser.shape().n_act)?;
+    let shape = denoiser.shape();
+    let chunk_len = shape.chunk_len();
+    chain.check(x, shape)?;
     let ChainScratch { clean, before } = scratch;
     clean.resize(x.len(), 0.0);
     before.resize(x.len(), 0.0);
@@ -166,29 +202,8 @@ pub fn run_on_host<D: Denoiser + ?Sized>(
             }
         }
     }
-    if let Some(hold) = &chain.hold {
-        x.chunks_exact_mut(chunk_len).for_each(|chunk| hold.restore(chunk));
-    }
-    check_finite("decoded chunk", x)?;
+    chain.finish(x, shape)?;
     Ok(end)
-}
-
-fn check_chain(chain: &Chain<'_>, x: &[f32], chunk_len: usize, n_act: usize) -> Result<(), PolicyError> {
-    check_length("noisy chunk", x.len() / chunk_len * chunk_len, x.len())?;
-    let noisy = chain.steps.iter().filter(|step| step.sigma > 0.0).count();
-    check_length("noise of a chain", noisy * x.len(), chain.noise.len())?;
-    if let Some(hold) = &chain.hold {
-        check_length("held rows", chunk_len, hold.known.len())?;
-        check_length("weights of held rows", chunk_len, hold.weights.len())?;
-    }
-    if let Some(exit) = &chain.exit {
-        check_length("exit tolerance", n_act, exit.tolerance.len())?;
-        check_length("reference chunk", chunk_len, exit.reference.map_or(chunk_len, <[f32]>::len))?;
-        if exit.rows.end * n_act > chunk_len {
-            return Err(PolicyError::Length { what: "watched rows", expected: chunk_len / n_act, got: exit.rows.end });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -19,3 +19,5 @@ pub use parameters::{Init, ParameterSpec, RawTensor, initial_values};
 pub use denoiser::{TchDenoiser, device_by_name, set_threads};
 #[cfg(feature = "tch")]
 pub use layers::{Network, TensorTable};
+#[cfg(feature = "tch")]
+pub use residual_mlp::Drafter;

@@ -13,7 +13,8 @@ use super::state::{TrainState, to_raw};
 use super::{TrainConfig, TrainingData};
 use crate::checkpoint::{ActionSpace, CheckpointInfo, FORMAT_VERSION, FeatureKind, TrainingRecord};
 use crate::{
-    Checkpoint, DecoderConfig, Network, NoiseSchedule, ParameterSpec, PolicyError, RawTensor, TensorTable, initial_values,
+    Checkpoint, DecoderConfig, DraftConfig, Drafter, Network, NoiseSchedule, ParameterSpec, PolicyError, RawTensor, TensorTable,
+    initial_values,
 };
 
 /// Smoothing of the reported loss: about the last hundred steps.
@@ -75,10 +76,19 @@ pub struct Trainer {
     leaves: Vec<Tensor>,
     average: Tensor,
     optimiser: AdamW,
-    network: Network,
+    learner: Learner,
     step: u64,
     loss: f64,
     grad_norm: f64,
+}
+
+/// What is trained.
+#[derive(Debug)]
+enum Learner {
+    /// Predicts the noise that was added to a window.
+    Denoiser(Network),
+    /// Predicts the window from its condition alone.
+    Drafter(Drafter, DraftConfig),
 }
 
 struct Batch {
@@ -96,7 +106,20 @@ impl Trainer {
     pub fn new(config: TrainConfig, data: TrainingData, device: Device) -> Result<Self, PolicyError> {
         let specs = config.network.parameters(config.shape(data.tasks.len()));
         let values = initial_values(&specs, derive_seed(config.seed, "weights"));
-        Self::assemble(config, data, device, specs, &values)
+        Self::assemble(config, data, device, specs, &values, None)
+    }
+
+    /// A run that trains a drafter by the mean squared error of whole windows, from fresh weights. `config.network` is not
+    /// trained; sizes and normalisation are those of the checkpoint that `data` was cut for
+    /// ([`TrainingData::for_checkpoint`]).
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`] if the settings don't fit the data.
+    pub fn drafter(config: TrainConfig, draft: DraftConfig, data: TrainingData, device: Device) -> Result<Self, PolicyError> {
+        draft.validate()?;
+        let specs = draft.parameters(config.shape(data.tasks.len()));
+        let values = initial_values(&specs, derive_seed(config.seed, "draft"));
+        Self::assemble(config, data, device, specs, &values, Some(draft))
     }
 
     /// A run from the weights of `checkpoint` with fresh optimiser state, on data of [`TrainingData::for_checkpoint`].
@@ -116,23 +139,22 @@ impl Trainer {
         }
         let specs = config.network.parameters(shape);
         let values = specs.iter().map(|s| checkpoint.tensor(&s.name).cloned()).collect::<Result<Vec<_>, _>>()?;
-        Self::assemble(config, data, device, specs, &values)
+        Self::assemble(config, data, device, specs, &values, None)
     }
 
-    /// A run that goes on from the state saved at `path`.
+    /// Goes on from the state saved at `path`.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it, or that its settings are others.
-    pub fn resume(config: TrainConfig, data: TrainingData, device: Device, path: &Path) -> Result<Self, PolicyError> {
-        let mut trainer = Self::new(config, data, device)?;
-        let state = TrainState::load(path, &trainer.config, trainer.flat.numel())?;
+    /// Names the file and what is wrong with it, or that its settings are others. The run is then as before.
+    pub fn resume(&mut self, path: &Path) -> Result<(), PolicyError> {
+        let state = TrainState::load(path, &self.config, self.flat.numel())?;
         let _guard = tch::no_grad_guard();
-        trainer.step = state.step;
-        trainer.loss = state.loss;
-        for (name, tensor) in trainer.arrays() {
+        self.step = state.step;
+        self.loss = state.loss;
+        for (name, tensor) in self.arrays() {
             tensor.shallow_clone().copy_(&Tensor::from_slice(&state.arrays[name].data));
         }
-        Ok(trainer)
+        Ok(())
     }
 
     fn assemble(
@@ -141,6 +163,7 @@ impl Trainer {
         device: Device,
         specs: Vec<ParameterSpec>,
         values: &[RawTensor],
+        draft: Option<DraftConfig>,
     ) -> Result<Self, PolicyError> {
         config.validate(data.tasks.len())?;
         let shape = config.shape(data.tasks.len());
@@ -170,7 +193,10 @@ impl Trainer {
             levels: [level(&f64::sqrt), level(&|a| (1.0 - a).sqrt())],
             average: flat.copy(),
             optimiser: AdamW::new(&flat, &config),
-            network: Network::new(&config.network, &table),
+            learner: match draft {
+                None => Learner::Denoiser(Network::new(&config.network, &table)),
+                Some(draft) => Learner::Drafter(Drafter::new(&draft, &table, shape), draft),
+            },
             flat,
             leaves,
             specs,
@@ -182,6 +208,11 @@ impl Trainer {
             loss: f64::NAN,
             grad_norm: 0.0,
         })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
     }
 
     /// Steps taken so far.
@@ -234,10 +265,15 @@ impl Trainer {
     }
 
     fn train_on(&mut self, batch: &Batch) -> Result<f64, PolicyError> {
-        let level = |i: usize| self.levels[i].index_select(0, &batch.labels).view([-1, 1, 1]);
-        let noisy = level(0) * &batch.clean + level(1) * &batch.eps;
-        let predicted = self.network.forward(&noisy, &batch.labels, &batch.cond);
-        let objective = predicted.mse_loss(&batch.eps, tch::Reduction::Mean);
+        let objective = match &self.learner {
+            Learner::Denoiser(network) => {
+                let level = |i: usize| self.levels[i].index_select(0, &batch.labels).view([-1, 1, 1]);
+                let noisy = level(0) * &batch.clean + level(1) * &batch.eps;
+                let predicted = network.forward(&noisy, &batch.labels, &batch.cond);
+                predicted.mse_loss(&batch.eps, tch::Reduction::Mean)
+            }
+            Learner::Drafter(drafter, _) => drafter.forward(&batch.cond).mse_loss(&batch.clean, tch::Reduction::Mean),
+        };
         let gradients = Tensor::run_backward(&[&objective], &self.leaves, false, false);
 
         let _guard = tch::no_grad_guard();
@@ -295,18 +331,43 @@ impl Trainer {
         TrainState { step: self.step, loss: self.loss, arrays: arrays.into() }.save(path, &self.config)
     }
 
+    fn averaged(&self) -> BTreeMap<String, RawTensor> {
+        let values = views(&self.average, &self.specs);
+        self.specs.iter().zip(&values).map(|(spec, tensor)| (spec.name.clone(), to_raw(tensor))).collect()
+    }
+
+    fn record(&self, provenance: Provenance) -> TrainingRecord {
+        TrainingRecord {
+            command: provenance.command,
+            commit: provenance.commit,
+            dataset: provenance.dataset,
+            steps: self.step,
+            loss: if self.loss.is_nan() { 0.0 } else { self.loss },
+            config: self.config.clone(),
+        }
+    }
+
+    /// `base` with the averaged weights as its drafter, in the place of one that it had.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`] unless this run trains a drafter, and those of [`Checkpoint::new`].
+    pub fn add_draft(&self, base: &Checkpoint, provenance: Provenance) -> Result<Checkpoint, PolicyError> {
+        let Learner::Drafter(_, draft) = &self.learner else {
+            return Err(PolicyError::config("draft", "none", "this run trains a policy, not a drafter"));
+        };
+        base.with_draft(draft.clone(), self.record(provenance), self.averaged())
+    }
+
     /// The averaged weights as a checkpoint.
     ///
     /// # Errors
     /// Those of [`Checkpoint::new`], about `decoder` for example.
     pub fn checkpoint(&self, decoder: DecoderConfig, provenance: Provenance) -> Result<Checkpoint, PolicyError> {
-        let values = views(&self.average, &self.specs);
-        let tensors: BTreeMap<String, RawTensor> =
-            self.specs.iter().zip(&values).map(|(spec, tensor)| (spec.name.clone(), to_raw(tensor))).collect();
         let info = CheckpointInfo {
             format_version: FORMAT_VERSION,
             network: self.config.network.clone(),
             draft: None,
+            draft_training: None,
             schedule: self.config.schedule(),
             horizon: self.data.shape.horizon,
             n_act: self.data.shape.n_act,
@@ -318,17 +379,10 @@ impl Trainer {
             action_normaliser: self.data.action_normaliser.clone(),
             decoder,
             rti: None,
-            training: TrainingRecord {
-                command: provenance.command,
-                commit: provenance.commit,
-                dataset: provenance.dataset,
-                steps: self.step,
-                loss: if self.loss.is_nan() { 0.0 } else { self.loss },
-                config: self.config.clone(),
-            },
+            training: self.record(provenance),
             tensors_sha256: String::new(),
         };
-        Checkpoint::new(info, tensors)
+        Checkpoint::new(info, self.averaged())
     }
 }
 
