@@ -1,5 +1,6 @@
 //! `reverie bench`: speed on this machine, beside peers.
 
+mod decode;
 mod sim;
 
 use anyhow::Result;
@@ -10,10 +11,13 @@ use crate::config::Config;
 pub enum What {
     /// Physics, cameras and whole control steps, beside PyBullet
     Sim(sim::Args),
+    /// The decode engine beside OpenVINO, ONNX Runtime and libtorch; decoders by evaluations, latency and success
+    Decode(Box<decode::Args>),
 }
 
 pub fn run(config: &Config, what: &What) -> Result<()> {
     match what {
         What::Sim(args) => sim::run(config, args),
+        What::Decode(args) => decode::run(config, args),
     }
 }
