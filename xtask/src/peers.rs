@@ -21,6 +21,13 @@ const PYBULLET: Environment = Environment { name: "pybullet", packages: &["pybul
 const LEROBOT: Environment =
     Environment { name: "lerobot", packages: &["lerobot==0.4.4", "--no-binary=evdev"], download_mb: 3000 };
 
+/// Runtimes of networks on CPUs, for the decode engine.
+const DECODE: Environment = Environment {
+    name: "decode",
+    packages: &["openvino==2026.4.1", "onnxruntime==1.32.0", "onnx==1.23.2", "numpy==2.4.6", "safetensors==0.8.0"],
+    download_mb: 110,
+};
+
 /// What `cargo xtask peers` takes.
 #[derive(Args)]
 pub struct Options {
@@ -40,6 +47,8 @@ pub enum Peer {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Install OpenVINO and ONNX Runtime, beside which `reverie bench decode --peers` times the decode engine.
+    Decode,
     /// Read a data set with lerobot (about 3 GB of downloads once), and compare.
     Lerobot {
         /// The data set, e.g. `data/play`.
@@ -57,6 +66,10 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<ExitCode> {
         Some(Peer::Pybullet { args }) => {
             let mut command = Command::new(PYBULLET.python(root)?);
             keep_json(command.arg(root.join("benches/peers/pybullet_speed.py")).args(args), &root.join(RESULTS), "pybullet")?;
+        }
+        Some(Peer::Decode) => {
+            DECODE.python(root)?;
+            println!("reverie bench decode --peers {FOLDER}/{}/bin/python", DECODE.name);
         }
         Some(Peer::Lerobot { folder }) => {
             if !folder.is_dir() {

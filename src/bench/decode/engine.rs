@@ -210,6 +210,24 @@ impl Peers {
         self.answer()
     }
 
+    /// Whether the peer runs the same network: the difference of its prediction from the engine's in f32, relative.
+    fn difference(&mut self, backend: &str, index: usize, checkpoint: &Checkpoint) -> Result<f64> {
+        let mut ours = Engine::new(checkpoint, &EngineConfig::default(), 1)?.denoiser()?;
+        let shape = ours.shape();
+        let mut noise = NoiseSource::new(2, 1);
+        let [mut x, mut cond, mut eps] = [shape.chunk_len(), shape.n_cond, shape.chunk_len()].map(|n| vec![0.0; n]);
+        noise.fill(&mut x);
+        noise.fill(&mut cond);
+        ours.condition(&cond, 1)?;
+        ours.predict_noise(&x, 37, &mut eps)?;
+        let answer = self.ask(&json!({ "evaluate": backend, "checkpoint": index, "x": x, "label": 37, "cond": cond }))?;
+        let theirs: Vec<f64> = serde_json::from_value(answer["eps"].clone()).context("the peers' eps")?;
+        ensure!(theirs.len() == eps.len(), "the peers predict {} values instead of {}", theirs.len(), eps.len());
+        let square = |v: f64| v * v;
+        let error: f64 = theirs.iter().zip(&eps).map(|(a, b)| square(a - f64::from(*b))).sum();
+        Ok((error / theirs.iter().copied().map(square).sum::<f64>()).sqrt())
+    }
+
     fn turn(&mut self, backend: &str, checkpoint: usize, batch: usize) -> Result<Timing> {
         let seconds = TURN.as_secs_f64();
         let answer = self.ask(&json!({ "backend": backend, "checkpoint": checkpoint, "batch": batch, "seconds": seconds }))?;
@@ -264,6 +282,13 @@ pub fn run(config: &Config, checkpoint: &Checkpoint, python: Option<&Path>) -> R
     );
     for (index, subject) in subjects.iter().enumerate() {
         let mut entries = entries(config, subject, peers.as_ref(), threads)?;
+        if let Some(peers) = &mut peers {
+            for backend in peers.backends.clone() {
+                let difference = peers.difference(&backend, index, &subject.checkpoint)?;
+                let bound = if backend.contains("f32") { 1e-4 } else { 0.05 };
+                ensure!(difference < bound, "{backend} does not run {}: its output differs by {difference}", subject.name);
+            }
+        }
         for _ in 0..TURNS {
             for entry in &mut entries {
                 ensure!(!crate::INTERRUPTED.load(Ordering::Relaxed), "interrupted");
