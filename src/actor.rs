@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use reverie_policy::{Checkpoint, DecoderConfig};
-use reverie_schema::{DecodeReport, Stamp};
+use reverie_schema::{ActionChunk, DecodeReport, Stamp};
 use reverie_sim::{Expert, SceneId, Task};
 
 use crate::{
@@ -23,6 +23,16 @@ pub enum Actor {
         /// The observation of the last plan.
         last_plan: Option<Stamp>,
     },
+}
+
+/// A plan that was made in a control step.
+pub struct Planned {
+    pub chunk: ActionChunk,
+    pub report: DecodeReport,
+    /// The control step from which it is played, delays included.
+    pub in_force: u32,
+    /// The control step of its first row.
+    pub first_row: u32,
 }
 
 impl Actor {
@@ -51,8 +61,8 @@ impl Actor {
         Ok(())
     }
 
-    /// One control step of `rig`; what decoding took, if there was any.
-    pub fn step(&mut self, rig: &mut Rig) -> Result<Option<DecodeReport>> {
+    /// One control step of `rig`; the plan, if one was made.
+    pub fn step(&mut self, rig: &mut Rig) -> Result<Option<Planned>> {
         let observation = rig.observe();
         match self {
             Self::Expert(expert) => {
@@ -65,21 +75,22 @@ impl Actor {
             }
             Self::Policy { planner, rows, steps, last_plan } => {
                 planner.observe(&observation)?;
-                let mut report = None;
+                let mut planned = None;
                 if steps.is_multiple_of(*rows) {
                     let plan_rows = PlanRows {
                         executed: last_plan.map_or(0, |last| rows_between(last, observation.stamp)),
                         committed: rows_between(observation.stamp, rig.next_arrival()),
                         needed: *rows,
                     };
-                    let (chunk, decoded) = planner.plan(&observation, plan_rows, &WallClock)?;
+                    let (chunk, report) = planner.plan(&observation, plan_rows, &WallClock)?;
                     *last_plan = Some(observation.stamp);
                     rig.offer(&chunk)?;
-                    report = Some(decoded);
+                    let first_row = rig.step_of(observation.stamp);
+                    planned = Some(Planned { chunk, report, in_force: rig.step_of(rig.next_arrival()), first_row });
                 }
                 *steps += 1;
                 rig.step()?;
-                Ok(report)
+                Ok(planned)
             }
         }
     }

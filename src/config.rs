@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use reverie_control::ServoConfig;
-use reverie_policy::{ColdStart, DdimSpacing, DecodeOptions, DecoderConfig, DiscreteTreatment, Labels, engine::EngineConfig};
+use reverie_policy::{
+    ColdStart, DdimSpacing, DecodeOptions, DecoderConfig, DiscreteTreatment, ExitConfig, Guide, GuideWhen, InpaintConfig, Labels,
+    engine::EngineConfig,
+};
 use reverie_sim::WorldConfig;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +80,10 @@ pub struct DecodeSection {
     pub rti: DecoderConfig,
     /// Cold start with as many evaluations as the warm start: what is left of its advantage is the warm start's own.
     pub cold_ddim: DecoderConfig,
+    /// Early exit, where a decoder is run with it.
+    pub exit: ExitConfig,
+    /// In-painting, where a decoder is run with it under delay.
+    pub inpaint: InpaintConfig,
     /// Rows of a chunk that DDPM plays before it plans again. 2: Diffusion Policy's 8 miss the drawer's bar more often.
     pub ddpm_rows: usize,
     /// Rows that the few-step decoders play before they plan again. 1 as in RTI-DP.
@@ -85,19 +92,24 @@ pub struct DecodeSection {
     pub max_steps: u32,
 }
 
+/// Early exit of warm starts: a fifth of an action's full scale, 4 mm or 0.01 rad a row.
+const EXIT: ExitConfig = ExitConfig { tolerance: 0.2, floor: 1, cap: None, max_noise: 0.3 };
+
 impl Default for DecodeSection {
     fn default() -> Self {
         Self {
             ddpm: DecoderConfig::ddpm(),
             rti: DecoderConfig::Rti {
-                labels: Labels::List(vec![10, 5, 2, 0]),
+                labels: Labels::List(vec![13, 6, 0]),
                 cold: ColdStart::Ddim { steps: 10, spacing: DdimSpacing::default() },
                 discrete: DiscreteTreatment::Scale {},
                 stall: None,
                 jump: None,
-                options: DecodeOptions::default(),
+                options: DecodeOptions { exit: Some(EXIT), ..DecodeOptions::default() },
             },
-            cold_ddim: DecoderConfig::ddim(4),
+            cold_ddim: DecoderConfig::ddim(3),
+            exit: EXIT,
+            inpaint: InpaintConfig { guide: Guide::Hard, rows: None, when: GuideWhen::Delayed },
             ddpm_rows: 2,
             few_step_rows: 1,
             max_steps: 150,

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod actor;
+mod attempt;
 mod bench;
 mod clock;
 #[cfg(feature = "data")]
@@ -36,6 +37,7 @@ mod show;
 mod tasks;
 #[cfg(feature = "learn")]
 mod train;
+mod tune;
 mod view;
 
 use std::{
@@ -82,6 +84,8 @@ enum Verb {
     /// Measure speed
     #[command(subcommand)]
     Bench(bench::What),
+    /// Find the noise levels of RTI's warm start for a policy, from held-out episodes
+    Tune(tune::Args),
     /// Open a recording, or an episode of a data set, in the rerun viewer
     View(view::Args),
     /// Report what this machine has and lacks
@@ -128,6 +132,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Verb::Train(what) => train::run(&config, what, &INTERRUPTED),
         Verb::Eval(args) => eval::run(&config, args),
         Verb::Bench(what) => bench::run(&config, what),
+        Verb::Tune(args) => tune::run(&config, args),
         Verb::View(args) => view::run(args),
         Verb::Doctor { json } => doctor::run(*json),
     }

@@ -34,6 +34,7 @@ pub struct Planner {
     seq: u64,
     cond: Vec<f32>,
     chunk: Vec<f32>,
+    normalised: Vec<f32>,
 }
 
 impl Planner {
@@ -50,6 +51,7 @@ impl Planner {
             seq: 0,
             cond: vec![0.0; shape.n_cond],
             chunk: vec![0.0; shape.chunk_len()],
+            normalised: vec![0.0; shape.chunk_len()],
             checkpoint,
             denoiser,
         })
@@ -77,6 +79,18 @@ impl Planner {
         Ok(self.history.push(observation)?)
     }
 
+    /// The last plan as the network made it: normalised, `[horizon, n_act]`.
+    pub fn normalised(&self) -> &[f32] {
+        &self.normalised
+    }
+
+    /// Another plan for the condition of the last one, with noise of its own, normalised. For a decoder that begins from noise.
+    pub fn sample(&mut self, noise: &mut NoiseSource, chunk: &mut [f32]) -> Result<()> {
+        let request = DecodeRequest { cond: &self.cond, rows_executed: 0, rows_committed: 0, rows_needed: 1 };
+        self.decoder.decode(self.denoiser.as_mut(), &request, noise, chunk)?;
+        Ok(())
+    }
+
     /// The chunk that begins with the newest observation.
     pub fn plan(&mut self, newest: &Observation, rows: PlanRows, clock: &dyn Clock) -> Result<(ActionChunk, DecodeReport)> {
         let begin = clock.now();
@@ -89,6 +103,7 @@ impl Planner {
             rows_needed: rows.needed,
         };
         let stats = self.decoder.decode(self.denoiser.as_mut(), &request, &mut self.noise, &mut self.chunk)?;
+        self.normalised.copy_from_slice(&self.chunk);
         info.action_normaliser.unnormalise(&mut self.chunk);
         let mut actions = [Action([0.0; N_ACT]); reverie_schema::MAX_CHUNK_ROWS];
         let (flat, _) = self.chunk.as_chunks::<N_ACT>();

@@ -161,6 +161,16 @@ impl Rig {
         Stamp(i64::from(self.steps) * CONTROL_PERIOD_NS)
     }
 
+    /// Control steps since the rig was made.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// The control step that begins at `stamp`.
+    pub fn step_of(&self, stamp: Stamp) -> u32 {
+        u32::try_from(stamp.0 / CONTROL_PERIOD_NS).unwrap_or(0)
+    }
+
     /// When a plan that is handed over now arrives at the servo.
     pub fn next_arrival(&self) -> Stamp {
         Stamp(i64::from(self.steps + self.delay.action_steps) * CONTROL_PERIOD_NS)

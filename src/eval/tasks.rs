@@ -10,21 +10,12 @@ use serde_json::{Value, json};
 
 use super::{Args, Name, Subject, subjects};
 use crate::{
-    actor::Actor,
+    attempt::attempt,
     config::Config,
     parallel,
     report::{Rate, Samples, write_results},
-    rig::{EXPERT_STEPS, Rig},
     tasks::Selection,
 };
-
-/// One attempt.
-struct Attempt {
-    success: bool,
-    steps: u32,
-    nfe: Samples,
-    decode_us: Samples,
-}
 
 /// A line of the report: one task under one decoder.
 #[derive(Serialize)]
@@ -43,22 +34,6 @@ struct Row {
     /// Control steps of a successful episode.
     steps_mean: Option<f64>,
     plans: u64,
-}
-
-fn attempt(config: &Config, actor: &mut Actor, task: Task, seed: u64) -> Result<Attempt> {
-    let mut rig = Rig::new(config, task, seed)?;
-    actor.begin(task, config.sim.scene, seed)?;
-    let most = if matches!(actor, Actor::Expert(_)) { EXPERT_STEPS } else { config.decode.max_steps };
-    let (mut nfe, mut decode_us) = (Samples::default(), Samples::default());
-    let mut success = false;
-    while !success && rig.task_steps() < most {
-        if let Some(report) = actor.step(&mut rig)? {
-            nfe.push(report.nfe.into());
-            decode_us.push(report.decode_us);
-        }
-        success = rig.solved();
-    }
-    Ok(Attempt { success, steps: rig.task_steps(), nfe, decode_us })
 }
 
 /// Runs `episodes` attempts on all cores.
@@ -82,8 +57,10 @@ fn cell(config: &Config, args: &Args, subject: &Subject, task: Task, bar: &Progr
         if attempt.success {
             steps.push(attempt.steps.into());
         }
-        nfe.extend(attempt.nfe);
-        decode_us.extend(attempt.decode_us);
+        for report in attempt.plans {
+            nfe.push(report.nfe.into());
+            decode_us.push(report.decode_us);
+        }
     }
     let finite = |value: f64| value.is_finite().then_some(value);
     let row = Row {

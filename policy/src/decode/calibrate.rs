@@ -4,13 +4,14 @@
 //!
 //! 1. drift: root mean square over rows and continuous entries of (previous chunk, shifted by one row) - (present chunk), its
 //!    95 % quantile over all ticks;
-//! 2. entry level: the lowest whose noise `sqrt(1 - alpha_bar)` is at least the drift, so that the guess's error looks like
-//!    noise of that level to the network;
+//! 2. entry level: the lowest whose noise `sqrt(1 - alpha_bar)` is at least the guess's error, so that it looks like noise of
+//!    that level to the network. The error is the drift without what two independent samples of one mode differ by anyway,
+//!    `sqrt(drift^2 - 2 s^2)` (see step 4 for `s`): a warm start need not undo that;
 //! 3. two-valued entries: the log-odds `l` at which the ideal denoiser at that level exchanges the values,
 //!    `l = 2 h g sqrt(alpha_bar) / (1 - alpha_bar)` for data at -g/+g and a guess at -h/+h, must not be above 4 (odds of 55 to
 //!    1); the entry level is raised until it isn't;
-//! 4. labels: `entry, ..., 1, 0`, evenly spread; the shortest list whose lag `kappa / (1 - kappa) drift` is within the
-//!    tolerance. `kappa`, the share of the guess's error that survives a tick, is the product over the list of
+//! 4. labels: from the entry level to 0, those between evenly spread down to the level that leaves least of the guess's error; the
+//!    shortest list whose lag `kappa / (1 - kappa) error` is within the tolerance. `kappa`, the share of the guess's error that survives a tick, is the product over the list of
 //!
 //! ```text
 //! x_weight + x0_weight sqrt(alpha_bar) lambda / (1 - alpha_bar)
@@ -20,8 +21,8 @@
 //! for the ideal denoiser of a Gaussian mode of standard deviation `s`, the spread of several plans from one condition.
 //!
 //! RTI-DP chooses its lists by hand, and its convergence theorem bounds the error by factors above 1, so neither gives a rule.
-//! The criterion that it hints at, least distance of guess and noised plan, always favours level 0. In the lag, the drift is
-//! without the part that two independent samples of one mode differ by anyway, `drift^2 - 2 s^2`.
+//! The criterion that it hints at, least distance of guess and noised plan, always favours level 0. Its lists end in `..., 1, 0`,
+//! which leaves more of the error than a higher label before the last where plans spread widely.
 
 use serde::{Deserialize, Serialize};
 
@@ -121,15 +122,16 @@ pub fn discrete_threshold(schedule: &NoiseSchedule, label: usize, guess: f64, da
     2.0 * guess * data * alpha_bar.sqrt() / (1.0 - alpha_bar)
 }
 
-/// `evaluations` labels from `entry` to 0, evenly spread above 1: `[7, 5, 3, 1, 0]`, with 5 of them. Fewer if there are no more
-/// levels; always at least one.
-pub fn label_list(entry: usize, evaluations: usize) -> Vec<usize> {
-    let count = evaluations.clamp(1, entry + 1);
+/// `evaluations` labels from `entry` to 0, evenly spread down to `lowest`, the last but one: `[7, 5, 3, 1, 0]`, with 1 for `lowest`
+/// and 5 of them. Fewer if there are no more levels; always at least one.
+pub fn label_list(entry: usize, lowest: usize, evaluations: usize) -> Vec<usize> {
+    let lowest = lowest.clamp(1, entry.max(1));
+    let count = evaluations.clamp(1, (entry + 2).saturating_sub(lowest).max(1));
     if count <= 2 {
-        return if count == 1 { vec![0] } else { vec![entry, 0] };
+        return if count == 1 || entry == 0 { vec![0] } else { vec![entry, 0] };
     }
     let gaps = count - 2;
-    let spread = (0..=gaps).map(|i| entry - (i * (entry - 1) + gaps / 2) / gaps);
+    let spread = (0..=gaps).map(|i| entry - (i * (entry - lowest) + gaps / 2) / gaps);
     spread.chain([0]).collect()
 }
 
@@ -165,20 +167,22 @@ pub fn calibrate(
         };
         (!actions.discrete.indices.is_empty()).then(|| discrete_threshold(schedule, label, guess, data))
     };
+    let error = (drift_q95 * drift_q95 - 2.0 * posterior_std * posterior_std).max(0.0).sqrt();
     let top = schedule.n_steps() - 1;
     let suits = |label: &usize| {
-        (1.0 - schedule.alpha_bar(*label)).sqrt() >= drift_q95
+        (1.0 - schedule.alpha_bar(*label)).sqrt() >= error
             && threshold(*label).is_none_or(|threshold| threshold <= MAX_DISCRETE_THRESHOLD)
     };
     let entry_level = (0..=top).find(suits).unwrap_or(top);
 
-    let drift = (drift_q95 * drift_q95 - 2.0 * posterior_std * posterior_std).max(0.0).sqrt();
     let largest_scale = continuous.iter().map(|&entry| f64::from(actions.range.scale[entry])).fold(0.0, f64::max);
     let tolerance = f64::from(config.tolerance);
     let candidate = |evaluations| {
-        let labels = label_list(entry_level, evaluations);
-        let kappa = contraction(schedule, &labels, posterior_std).kappa;
-        let lag = if drift > 0.0 { kappa / (1.0 - kappa) * drift * largest_scale } else { 0.0 };
+        let kappa = |labels: &Vec<usize>| contraction(schedule, labels, posterior_std).kappa;
+        let lists = (1..entry_level.max(2)).map(|lowest| label_list(entry_level, lowest, evaluations));
+        let labels = lists.min_by(|a, b| kappa(a).total_cmp(&kappa(b))).unwrap_or_default();
+        let kappa = kappa(&labels);
+        let lag = if error > 0.0 { kappa / (1.0 - kappa) * error * largest_scale } else { 0.0 };
         (labels, kappa, lag)
     };
     let fewest = 2.min(config.max_evaluations).min(entry_level + 1);
@@ -303,12 +307,12 @@ mod tests {
     fn lists_of_the_paper_come_out_of_their_ends_and_lengths() {
         let cases = [(2, vec![2, 1, 0]), (3, vec![3, 1, 0]), (5, vec![5, 3, 1, 0]), (7, vec![7, 5, 3, 1, 0])];
         for (entry, list) in cases {
-            assert_eq!(label_list(entry, list.len()), list);
+            assert_eq!(label_list(entry, 1, list.len()), list);
         }
-        assert_eq!((label_list(0, 5), label_list(1, 5), label_list(9, 1)), (vec![0], vec![1, 0], vec![0]));
+        assert_eq!((label_list(0, 1, 5), label_list(1, 1, 5), label_list(9, 1, 1)), (vec![0], vec![1, 0], vec![0]));
         for entry in 0..100 {
             for evaluations in 1..=entry + 1 {
-                let list = label_list(entry, evaluations);
+                let list = label_list(entry, 1, evaluations);
                 assert_eq!((list.len(), list.last()), (evaluations, Some(&0)));
                 assert!(list.windows(2).all(|pair| pair[0] > pair[1]), "{list:?}");
             }

@@ -52,7 +52,7 @@ struct Subject {
 /// The sizes that diffusion policies have: Diffusion Policy's U-Net at a quarter, a half and the whole of its width, DPPO's MLP.
 fn subjects() -> Result<Vec<Subject>> {
     let unet =
-        |base: usize| NetworkConfig::Unet1d { widths: vec![base, 2 * base, 4 * base], kernel: 5, groups: 8, step_embed: 256 };
+        |base: usize| NetworkConfig::Unet1d { widths: vec![base, 2 * base, 4 * base], kernel: 5, groups: 8, step_embed: 128 };
     let tasks = Task::MECHANISM.map(Task::name);
     let subject = |(name, network)| {
         let checkpoint = Checkpoint::untrained(network, None, &tasks, 1)?;
