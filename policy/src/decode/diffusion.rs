@@ -156,10 +156,7 @@ impl DiffusionDecoder {
 
         let shared = SharedRows { overlap, committed: request.rows_committed };
         let holds = parts.inpaint.is_some_and(|inpaint| {
-            if overlap == 0 {
-                return hold_at_rest(shape, &parts.actions, shared.committed, &mut buffers.known, &mut buffers.weights);
-            }
-            inpaint.weights(shape, &parts.actions.discrete.indices, shared, !reinitialised, &mut buffers.weights)
+            overlap > 0 && inpaint.weights(shape, &parts.actions.discrete.indices, shared, !reinitialised, &mut buffers.weights)
         });
         let first = request.rows_committed.min(shape.horizon - 1);
         let chain = Chain {
@@ -236,27 +233,6 @@ impl Decoder for DiffusionDecoder {
     fn restore(&mut self, snapshot: &DecoderSnapshot) -> Result<(), PolicyError> {
         self.memory.restore(snapshot)
     }
-}
-
-/// Before the first plan arrives the robot is at rest: the committed rows move nothing. What two-valued entries do then is not known.
-/// Writes `[horizon, n_act]` each; whether anything is held.
-fn hold_at_rest(
-    shape: PolicyShape,
-    actions: &ActionNormaliser,
-    committed: usize,
-    known: &mut [f32],
-    weights: &mut [f32],
-) -> bool {
-    let committed = committed.min(shape.horizon);
-    for (i, (known, weights)) in known.chunks_exact_mut(shape.n_act).zip(weights.chunks_exact_mut(shape.n_act)).enumerate() {
-        known.fill(0.0);
-        actions.range.normalise(known);
-        weights.fill(if i < committed { 1.0 } else { 0.0 });
-        for &entry in &actions.discrete.indices {
-            weights[entry] = 0.0;
-        }
-    }
-    committed > 0
 }
 
 /// Replaces the two-valued entries of every row by their sign over `factor`.
