@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::bail;
+use reverie_policy::engine::Instructions;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
@@ -93,6 +94,7 @@ fn checks() -> Vec<Check> {
         check_libtorch(libtorch.as_deref()),
         cuda(libtorch.as_deref()),
         cpu(),
+        decode_engine(),
         cores(),
         governor(Path::new("/sys/devices/system/cpu")),
         kernel(),
@@ -213,6 +215,18 @@ fn cpu_features() -> Vec<(&'static str, bool)> {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn cpu_features() -> Vec<(&'static str, bool)> {
     Vec::new()
+}
+
+/// Which of the engine's paths this CPU takes. Without the dot products bf16 and int8 weights are widened before they are multiplied.
+fn decode_engine() -> Check {
+    let name = "decode engine";
+    let fastest = Instructions::ALL.into_iter().find(|instructions| instructions.available()).unwrap_or(Instructions::Portable);
+    match fastest {
+        Instructions::Portable if cfg!(target_arch = "x86_64") => {
+            Check::warn(name, fastest.name(), "this CPU has no AVX2: plans take several times as long")
+        }
+        _ => Check::ok(name, fastest.name()),
+    }
 }
 
 fn cores() -> Check {

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::Value;
 
 /// The claims that the project promises, by file of `docs/results`.
-const PROMISED: [(&str, &[&str]); 4] = [
+const PROMISED: [(&str, &[&str]); 6] = [
     (
         "demo",
         &[
@@ -33,6 +33,38 @@ const PROMISED: [(&str, &[&str]); 4] = [
             "control_step_speedup",
             "core_scaling",
             "bytes_per_world",
+        ],
+    ),
+    (
+        "decode_engine",
+        &[
+            "bf16_over_openvino_bf16_4m6",
+            "bf16_over_openvino_bf16_16m6",
+            "bf16_over_openvino_bf16_63m6",
+            "f32_over_openvino_f32_4m6",
+            "f32_over_openvino_f32_16m6",
+            "f32_over_openvino_f32_63m6",
+            "mlp512_over_tch",
+            "batch8_over_batch1",
+            "bandwidth_share_63m6",
+            "replan_hz_4m6_rti3",
+            "replan_hz_63m6_rti3",
+        ],
+    ),
+    (
+        "decode_success",
+        &[
+            "ddpm",
+            "rti",
+            "rti_nfe_mean",
+            "rti_exit",
+            "rti_exit_nfe_mean",
+            "rti_draft",
+            "cold_ddim",
+            "bf16_minus_f32",
+            "int8_minus_f32",
+            "delay4_inpaint_drop",
+            "delay4_plain_drop",
         ],
     ),
     ("experts", &["tasks", "expert_success_mean", "expert_success_min"]),

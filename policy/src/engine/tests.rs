@@ -1,5 +1,7 @@
 //! The engine against a plain implementation in f64 that shares no code with it, on every instruction set of this CPU.
 
+#![allow(clippy::needless_range_loop)] // written as the sums are in the publications
+
 use super::*;
 use crate::{DraftConfig, RawTensor};
 

@@ -499,6 +499,7 @@ fn claims(rows: &[Row], replans: &[Replan]) -> Value {
         for (format, peer) in [("bf16", "openvino_bf16"), ("f32", "openvino_f32")] {
             let ours = time(network, &format!("engine_{format}"), 1);
             claim(format!("{format}_over_{peer}_{network}"), ratio(ours, time(network, peer, 1)));
+            claim(format!("{format}_over_{peer}_tuned_{network}"), ratio(ours, time(network, &format!("{peer}_tuned"), 1)));
         }
         claim(
             format!("f32_over_onnxruntime_{network}"),
