@@ -220,7 +220,7 @@ fn cpu_features() -> Vec<(&'static str, bool)> {
 /// Which of the engine's paths this CPU takes. Without the dot products bf16 and int8 weights are widened before they are multiplied.
 fn decode_engine() -> Check {
     let name = "decode engine";
-    let fastest = Instructions::ALL.into_iter().find(|instructions| instructions.available()).unwrap_or(Instructions::Portable);
+    let fastest = Instructions::Auto.resolve().unwrap_or(Instructions::Portable);
     match fastest {
         Instructions::Portable if cfg!(target_arch = "x86_64") => {
             Check::warn(name, fastest.name(), "this CPU has no AVX2: plans take several times as long")

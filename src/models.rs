@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use reverie_policy::{Checkpoint, DecoderConfig, Denoiser, engine::Engine};
+use reverie_policy::{
+    Checkpoint, DecoderConfig, Denoiser,
+    engine::{Engine, MAX_BATCH},
+};
 
 use crate::{config::Config, planner::Planner};
 
@@ -20,6 +23,10 @@ pub fn planner(config: &Config, checkpoint: &Checkpoint, decoder: &DecoderConfig
     let section = &config.decode;
     let candidates = [decoder, &section.ddpm, &section.rti, &section.cold_ddim].map(DecoderConfig::candidates);
     let max_batch = candidates.into_iter().max().unwrap_or(1);
+    anyhow::ensure!(
+        device != "cpu" || max_batch <= MAX_BATCH,
+        "a decoder of config section decode has best_of.candidates = {max_batch}: the engine decodes at most {MAX_BATCH} at once"
+    );
     let denoiser: Box<dyn Denoiser> = match device {
         "cpu" => Box::new(Engine::new(checkpoint, &config.engine, max_batch)?.denoiser()?),
         _ => torch(checkpoint, device)?,

@@ -5,10 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use reverie_policy::engine::{Engine, EngineConfig, WeightFormat};
 use reverie_policy::{
-    ActionNormaliser, Checkpoint, ChunkScorer, DecodeRequest, DecodeStart, DecoderConfig, Denoiser, DiscreteEntries, DraftConfig,
-    MinMax, NetworkConfig, NoiseSchedule, NoiseSource, PolicyError, PolicyShape,
+    ActionNormaliser, ChunkScorer, DecodeRequest, DecodeStart, DecoderConfig, Denoiser, DiscreteEntries, DraftConfig, MinMax,
+    NoiseSchedule, NoiseSource, PolicyError, PolicyShape,
 };
 
 thread_local! {
@@ -110,31 +109,6 @@ fn decoding_allocates_nothing_after_the_first_chunk() {
         assert_eq!(ALLOCATIONS.get(), before, "{}", config.label());
         if config.label().starts_with("rti") {
             assert!(previous > 0 && reinitialised > 0, "warm and cold ticks were both counted: {previous} {reinitialised}");
-        }
-    }
-}
-
-/// Conditions, evaluations and drafts of the engine, in every format, with and without a second thread.
-#[test]
-fn the_engine_allocates_nothing() {
-    let network = NetworkConfig::Unet1d { widths: vec![16, 32], kernel: 5, groups: 8, step_embed: 16 };
-    let draft = Some(DraftConfig { hidden: 32, blocks: 1 });
-    let checkpoint = Checkpoint::untrained(network, draft, &["open_drawer"], 1).unwrap();
-    let shape = checkpoint.shape();
-    for weights in WeightFormat::ALL {
-        for threads in [1, 2] {
-            let config = EngineConfig { weights, threads, ..EngineConfig::default() };
-            let mut denoiser = Engine::new(&checkpoint, &config, 2).unwrap().denoiser().unwrap();
-            let (cond, x) = (vec![0.1; 2 * shape.n_cond], vec![0.2; 2 * shape.chunk_len()]);
-            let mut out = x.clone();
-            let before = ALLOCATIONS.with(Cell::get);
-            for label in 0..10 {
-                denoiser.condition(&cond, 2).unwrap();
-                denoiser.predict_noise(&x, label, &mut out).unwrap();
-                denoiser.draft(&mut out).unwrap();
-                denoiser.rest();
-            }
-            assert_eq!(ALLOCATIONS.with(Cell::get), before, "{config:?}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //!    95 % quantile over all ticks;
 //! 2. entry level: the lowest whose noise `sqrt(1 - alpha_bar)` is at least the guess's error, so that it looks like noise of
 //!    that level to the network. The error is the drift without what two independent samples of one mode differ by anyway,
-//!    `sqrt(drift^2 - 2 s^2)` (see step 4 for `s`): a warm start need not undo that;
+//!    `sqrt(drift^2 - 2 s^2)` (see step 4 for `s`), but at least half of it: a warm start need not undo that;
 //! 3. two-valued entries: the log-odds `l` at which the ideal denoiser at that level exchanges the values,
 //!    `l = 2 h g sqrt(alpha_bar) / (1 - alpha_bar)` for data at -g/+g and a guess at -h/+h, must not be above 4 (odds of 55 to
 //!    1); the entry level is raised until it isn't;
@@ -32,6 +32,9 @@ use crate::{ActionNormaliser, NoiseSchedule, PolicyError, PolicyShape};
 
 /// Quantile of the drift that the labels are made for.
 const DRIFT_QUANTILE: f64 = 0.95;
+/// Share of the drift that is taken for error at least: where plans spread as much as they move, the difference tells nothing, and no
+/// error at all would let any list pass.
+const LEAST_ERROR: f64 = 0.5;
 /// Step 3's limit. The hand-tuned lists of RTI-DP lie between 0.2 and 3.7 for scaled entries.
 const MAX_DISCRETE_THRESHOLD: f64 = 4.0;
 
@@ -167,7 +170,7 @@ pub fn calibrate(
         };
         (!actions.discrete.indices.is_empty()).then(|| discrete_threshold(schedule, label, guess, data))
     };
-    let error = (drift_q95 * drift_q95 - 2.0 * posterior_std * posterior_std).max(0.0).sqrt();
+    let error = (drift_q95 * drift_q95 - 2.0 * posterior_std * posterior_std).max(0.0).sqrt().max(LEAST_ERROR * drift_q95);
     let top = schedule.n_steps() - 1;
     let suits = |label: &usize| {
         (1.0 - schedule.alpha_bar(*label)).sqrt() >= error

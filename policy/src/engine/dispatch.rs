@@ -66,7 +66,7 @@ impl Instructions {
     ///
     /// # Errors
     /// [`PolicyError::Config`] if this CPU doesn't have them, with those that it has.
-    pub(super) fn resolve(self) -> Result<Self, PolicyError> {
+    pub fn resolve(self) -> Result<Self, PolicyError> {
         let mut there = Self::ALL.into_iter().filter(|i| i.available());
         if self == Self::Auto {
             return Ok(there.next().unwrap_or(Self::Portable));

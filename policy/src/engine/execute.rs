@@ -197,6 +197,11 @@ impl<'a, I: Isa> Share<'a, I> {
                 let mut w = self.program.weights.as_ptr().add(matrix.start + panel * matrix.panel_words());
                 let sums = sums.add(panel * R * I::LANES);
                 for tap in &conv.taps {
+                    if tap.begin == tap.end {
+                        // Every row that it would read is padding.
+                        w = w.add(matrix.tap_words());
+                        continue;
+                    }
                     let first = (conv.stride * tap.begin).wrapping_add_signed(tap.shift) * input.row;
                     let columns = Columns {
                         batch,
@@ -225,7 +230,8 @@ impl<'a, I: Isa> Share<'a, I> {
     unsafe fn input<F: Format>(&self, index: usize) -> Groups {
         let view = &self.phase.inputs[index];
         if F::FORMAT == WeightFormat::Int8 {
-            let before: usize = self.phase.inputs[..index].iter().map(|view| self.quantised_bytes(view)).sum();
+            let bytes = |view: &View| view.quantised_bytes(self.program.max_batch);
+            let before: usize = self.phase.inputs[..index].iter().map(bytes).sum();
             let row = view.channels.div_ceil(CHANNEL_PAD);
             // SAFETY: within this thread's memory.
             return Groups { at: unsafe { self.own.add(before).cast() }, row, sample: view.rows * row };
@@ -233,10 +239,6 @@ impl<'a, I: Isa> Share<'a, I> {
         let group = F::FORMAT.group();
         // SAFETY: within the arena.
         Groups { at: unsafe { self.job.arena.add(view.at).cast() }, row: view.row / group, sample: view.sample / group }
-    }
-
-    fn quantised_bytes(&self, view: &View) -> usize {
-        (self.program.max_batch * view.rows * view.channels.next_multiple_of(CHANNEL_PAD)).next_multiple_of(64)
     }
 
     /// Rounds every input to bytes over the range that it has in each sample. NaN or infinity make the scale NaN.
@@ -283,7 +285,7 @@ impl<'a, I: Isa> Share<'a, I> {
                 }
             }
             // SAFETY: within this thread's memory.
-            to = unsafe { to.add(self.quantised_bytes(view)) };
+            to = unsafe { to.add(view.quantised_bytes(self.program.max_batch)) };
         }
     }
 

@@ -207,6 +207,13 @@ impl EngineDenoiser {
         }
     }
 
+    fn check_condition(&self) -> Result<(), PolicyError> {
+        if self.batch == 0 {
+            return Err(PolicyError::config("condition", "none", "set one before an evaluation"));
+        }
+        Ok(())
+    }
+
     fn run(&mut self, phases: fn(&Program) -> &[Phase], label: usize) {
         let program = &*self.engine.program;
         let job = Job {
@@ -246,6 +253,7 @@ impl Denoiser for EngineDenoiser {
     }
 
     fn predict_noise(&mut self, x: &[f32], label: usize, eps: &mut [f32]) -> Result<(), PolicyError> {
+        self.check_condition()?;
         let n = self.batch * self.engine.shape.chunk_len();
         check_length("noisy chunk", n, x.len())?;
         check_length("predicted noise", n, eps.len())?;
@@ -269,6 +277,7 @@ impl Denoiser for EngineDenoiser {
 
     fn draft(&mut self, chunk: &mut [f32]) -> Result<(), PolicyError> {
         let Some(view) = self.engine.program.draft.as_ref().map(|draft| draft.chunk) else { return Err(PolicyError::NoDrafter) };
+        self.check_condition()?;
         check_length("draft", self.batch * self.engine.shape.chunk_len(), chunk.len())?;
         self.run(|program| program.draft.as_ref().map_or(&[], |draft| &draft.phases), 0);
         self.read(view, self.batch, chunk);

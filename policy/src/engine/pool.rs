@@ -72,6 +72,17 @@ unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
 
+/// Ends the process if a thread unwinds inside a job: the others would wait for it for ever, or work on memory that is gone.
+struct NoUnwinding;
+
+impl Drop for NoUnwinding {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// The calling thread and its workers.
 pub(super) struct Pool {
     shared: Arc<Shared>,
@@ -113,9 +124,11 @@ impl Pool {
     /// Runs all phases of `job`; returns when every thread is done.
     ///
     /// # Safety
-    /// As for [`Instructions::run`].
+    /// As for [`Instructions::run`]. The job has at least one phase: its barrier is what keeps workers from reading the next
+    /// job early.
     pub unsafe fn run(&mut self, job: Job) {
         let shared = &*self.shared;
+        let _guard = NoUnwinding;
         if !self.workers.is_empty() {
             self.wake();
             // SAFETY: every worker has passed the last job's last barrier and reads `job` only after the next epoch.
@@ -162,6 +175,7 @@ fn work(shared: &Shared, thread: usize) {
         seen += 1;
         // SAFETY: written before the epoch that was just seen, and not again before this thread has passed the job's barriers.
         if let Some(job) = unsafe { *shared.job.get() } {
+            let _guard = NoUnwinding;
             // SAFETY: as the owner promised to `run`; each worker has its own number.
             unsafe { shared.instructions.run(&job, thread, &shared.barrier) }
         }

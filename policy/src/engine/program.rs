@@ -29,6 +29,11 @@ pub(super) struct View {
 }
 
 impl View {
+    /// Bytes of this view as an input in int8, for `max_batch` samples.
+    pub fn quantised_bytes(&self, max_batch: usize) -> usize {
+        (max_batch * self.rows * self.channels.next_multiple_of(CHANNEL_PAD)).next_multiple_of(64)
+    }
+
     /// The `channels` channels from `first` on.
     pub fn slice(self, first: usize, channels: usize) -> Self {
         Self { at: self.at + first * if self.narrow { 2 } else { 4 }, channels, ..self }
@@ -359,8 +364,7 @@ impl<'a> Builder<'a> {
         let most = |of: &dyn Fn(&Phase) -> usize| phases.clone().map(of).max().unwrap_or(0);
         let sums = most(&|phase| phase.rows * phase.padded) * self.max_batch * 4;
         let quantised_bytes = most(&|phase| {
-            let input =
-                |view: &View| (self.max_batch * view.rows * view.channels.next_multiple_of(CHANNEL_PAD)).next_multiple_of(64);
+            let input = |view: &View| view.quantised_bytes(self.max_batch);
             if phase.format == WeightFormat::Int8 { phase.inputs.iter().map(input).sum() } else { 0 }
         });
         let most_channels = most(&|phase| phase.padded).next_multiple_of(16);

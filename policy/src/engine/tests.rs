@@ -169,7 +169,7 @@ fn mish(x: f64) -> f64 {
     x * x.exp().ln_1p().tanh()
 }
 
-/// Networks that reach every branch: odd sizes, one level, equal widths, groups that don't fill a vector, no block.
+/// Networks that reach every branch: odd sizes, one level and five (where a kernel reaches over all rows), equal widths, groups that don't fill a vector, no block.
 fn networks() -> Vec<NetworkConfig> {
     let unet =
         |widths: &[usize], kernel, groups| NetworkConfig::Unet1d { widths: widths.to_vec(), kernel, groups, step_embed: 8 };
@@ -179,6 +179,7 @@ fn networks() -> Vec<NetworkConfig> {
         unet(&[64, 128], 3, 8),
         unet(&[24, 24, 40], 5, 8),
         unet(&[9], 3, 3),
+        unet(&[8, 8, 16, 8, 8], 5, 8),
         unet(&[128, 64], 5, 4),
         mlp(512, 2),
         mlp(65, 1),
@@ -260,7 +261,7 @@ fn a_draft_is_the_drafters_output() {
 /// Batches are seen as columns or sample by sample; neither may change a result.
 #[test]
 fn a_sample_is_the_same_alone_and_in_company() {
-    for network in [&networks()[0], &networks()[5]] {
+    for network in [&networks()[0], &networks()[6]] {
         let checkpoint = checkpoint(network);
         let (shape, batch) = (checkpoint.shape(), 7);
         let (x, cond) = (noise(batch * shape.chunk_len(), 1), noise(batch * shape.n_cond, 2));
@@ -300,7 +301,7 @@ fn threads_do_not_change_a_result_and_survive_rest() {
 
 #[test]
 fn wrong_sizes_and_missing_instructions_are_refused() {
-    let checkpoint = checkpoint(&networks()[6]);
+    let checkpoint = checkpoint(&networks()[7]);
     let refusal = |config: EngineConfig| Engine::new(&checkpoint, &config, 1).unwrap_err().to_string();
     assert!(refusal(EngineConfig { threads: 0, ..EngineConfig::default() }).starts_with("engine.threads = 0"));
     let error = Engine::new(&checkpoint, &EngineConfig::default(), 33).unwrap_err().to_string();
@@ -322,7 +323,7 @@ fn wrong_sizes_and_missing_instructions_are_refused() {
 /// Broken activations must not be rounded to plausible bytes.
 #[test]
 fn nan_passes_through_every_format() {
-    let checkpoint = checkpoint(&networks()[5]);
+    let checkpoint = checkpoint(&networks()[6]);
     let shape = checkpoint.shape();
     let mut x = noise(shape.chunk_len(), 1);
     x[40] = f32::NAN;

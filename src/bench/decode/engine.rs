@@ -126,6 +126,7 @@ impl Timed {
             all
         };
         denoiser.condition(&normal(batch * shape.n_cond), batch)?;
+        denoiser.rest();
         Ok(Self { denoiser, x: normal(batch * shape.chunk_len()), eps: vec![0.0; batch * shape.chunk_len()] })
     }
 

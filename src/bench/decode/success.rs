@@ -113,7 +113,7 @@ fn cells(config: &Config, checkpoint: &Checkpoint) -> Result<Vec<Cell>> {
         jump: None,
         options,
     };
-    // The paper's cold start. A tick's time is 3 % of its length at the second and later plans, and 25 % at the first.
+    // The paper's cold start.
     let full = || ColdStart::Ddpm {};
     let short = || ColdStart::Ddim { steps: COLD_STEPS, spacing: DdimSpacing::default() };
     let plain = || rti(full(), DecodeOptions::default(), None);
