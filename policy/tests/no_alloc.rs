@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use reverie_policy::{
-    ActionNormaliser, ChunkScorer, DecodeRequest, DecodeStart, DecoderConfig, Denoiser, DiscreteEntries, DraftConfig, MinMax,
-    NoiseSchedule, NoiseSource, PolicyError, PolicyShape,
+    ActionNormaliser, ChunkScorer, DecodeRequest, DecodeStart, DecoderConfig, Denoiser, DiscreteEntries, MinMax, NoiseSchedule,
+    NoiseSource, PolicyError, PolicyShape,
 };
 
 thread_local! {
