@@ -36,6 +36,18 @@ pub struct Config {
     /// Training of policies.
     #[cfg(feature = "learn")]
     pub train: reverie_policy::TrainConfig,
+    /// World models.
+    #[cfg(feature = "learn")]
+    pub world_model: reverie_world_model::WorldModelConfig,
+    /// MOREC's discriminators of dreams.
+    #[cfg(feature = "learn")]
+    pub dynamics_reward: reverie_world_model::DynamicsRewardConfig,
+    /// Success classifiers.
+    #[cfg(feature = "learn")]
+    pub success: reverie_world_model::SuccessConfig,
+    /// Fine-tuning.
+    #[cfg(feature = "learn")]
+    pub finetune: reverie_world_model::TuneConfig,
     /// Messages between processes.
     #[cfg(feature = "robot")]
     pub link: reverie_zenoh::LinkConfig,
@@ -49,11 +61,14 @@ pub struct CollectSection {
     /// with some, DDPM recovers more often, but RTI swings between recovering and going on at the drawer's bar, since what the
     /// demonstrator does there depends on what it did before.
     pub stray_share: f64,
+    /// Standard deviation of noise on the first six entries of each action, as it is played and recorded. Makes demonstrations, and
+    /// policies cloned from them, as clumsy as wanted.
+    pub action_noise: f64,
 }
 
 impl Default for CollectSection {
     fn default() -> Self {
-        Self { stray_share: 0.0 }
+        Self { stray_share: 0.0, action_noise: 0.0 }
     }
 }
 

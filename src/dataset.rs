@@ -223,6 +223,11 @@ impl Dataset {
         self.reader.episodes().len()
     }
 
+    /// The robot's name; empty in data sets that don't say.
+    pub fn robot_type(&self) -> &str {
+        &self.reader.spec().robot_type
+    }
+
     /// Names of the recorded cameras with `[height, width]`.
     pub fn images(&self) -> Vec<ImageFeature> {
         let features = self.reader.spec().features.iter();

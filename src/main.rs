@@ -10,10 +10,14 @@ mod clock;
 #[cfg(feature = "data")]
 mod collect;
 mod config;
+#[cfg(feature = "learn")]
+mod curves;
 #[cfg(feature = "data")]
 mod dataset;
 mod demo;
 mod doctor;
+#[cfg(feature = "learn")]
+mod dreams;
 mod eval;
 mod eyes;
 #[cfg(feature = "data")]
@@ -79,6 +83,9 @@ enum Verb {
     #[cfg(feature = "learn")]
     #[command(subcommand)]
     Train(train::What),
+    /// Improve a policy by reinforcement, in dreams or in simulation
+    #[cfg(feature = "learn")]
+    Finetune(dreams::FinetuneArgs),
     /// Evaluate a policy or the scripted experts, in lockstep
     Eval(eval::Args),
     /// Measure speed
@@ -130,6 +137,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Verb::Import(what) => import::run(&config, what),
         #[cfg(feature = "learn")]
         Verb::Train(what) => train::run(&config, what, &INTERRUPTED),
+        #[cfg(feature = "learn")]
+        Verb::Finetune(args) => dreams::finetune::run(&config, args, &INTERRUPTED),
         Verb::Eval(args) => eval::run(&config, args),
         Verb::Bench(what) => bench::run(&config, what),
         Verb::Tune(args) => tune::run(&config, args),

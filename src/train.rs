@@ -24,6 +24,10 @@ pub enum What {
     Policy(Args),
     /// A drafter for a policy: one pass from the observation to a chunk, for warm starts without a previous chunk
     Draft(DraftArgs),
+    /// A world model, from play
+    WorldModel(crate::dreams::WorldModelArgs),
+    /// A classifier that tells from a world model's latents whether a task is done
+    Reward(crate::dreams::RewardArgs),
 }
 
 #[derive(clap::Args)]
@@ -55,20 +59,16 @@ pub struct Args {
     /// Begin anew even if there is a state to resume from
     #[arg(long)]
     fresh: bool,
-    /// Record the loss curve to this .rrd file
-    #[cfg(feature = "view")]
-    #[arg(long, value_name = "FILE")]
-    rrd: Option<PathBuf>,
-    /// Show the loss curve live in the rerun viewer at this address, for example rerun+http://127.0.0.1:9876/proxy
-    #[cfg(feature = "view")]
-    #[arg(long, value_name = "URL", conflicts_with = "rrd")]
-    connect: Option<String>,
+    #[command(flatten)]
+    curves: crate::curves::Args,
 }
 
 pub fn run(config: &Config, what: &What, interrupted: &AtomicBool) -> Result<()> {
     match what {
         What::Policy(args) => policy(config, args, interrupted),
         What::Draft(args) => draft(config, args, interrupted),
+        What::WorldModel(args) => crate::dreams::train_world_model(config, args, interrupted),
+        What::Reward(args) => crate::dreams::train_reward(config, args, interrupted),
     }
 }
 
@@ -153,10 +153,7 @@ fn finish(mut trainer: Trainer, args: &Args, title: &str, interrupted: &AtomicBo
     let train = trainer.config().clone();
     let bar = ProgressBar::new(train.steps)
         .with_style(ProgressStyle::with_template("{bar:30} step {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
-    #[cfg(not(feature = "view"))]
-    let _ = title;
-    #[cfg(feature = "view")]
-    let mut curves = curves(args, title)?;
+    let mut curves = args.curves.open(title, #[cfg(feature = "view")] PLOTS)?;
     let mut since = (WallClock.now(), trainer.step());
     let outcome = trainer.run(Some(&state), |progress| {
         let now = WallClock.now();
@@ -172,18 +169,10 @@ fn finish(mut trainer: Trainer, args: &Args, title: &str, interrupted: &AtomicBo
                 progress.learning_rate
             );
         }
-        #[cfg(feature = "view")]
-        if let Err(error) = curves.point(reverie_rerun::TrainPoint {
-            step: progress.step,
-            loss: progress.loss,
-            learning_rate: progress.learning_rate,
-        }) {
-            tracing::warn!("loss curve: {error}");
-        }
+        curves.point(progress.step, &[progress.loss, progress.learning_rate]);
         if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     bar.finish_and_clear();
-    #[cfg(feature = "view")]
     curves.finish()?;
     if outcome == Outcome::Interrupted {
         bail!("interrupted at step {}; the same command goes on from there", trainer.step());
@@ -192,13 +181,10 @@ fn finish(mut trainer: Trainer, args: &Args, title: &str, interrupted: &AtomicBo
 }
 
 #[cfg(feature = "view")]
-fn curves(args: &Args, title: &str) -> Result<reverie_rerun::Curves> {
-    Ok(match (&args.rrd, &args.connect) {
-        (Some(path), _) => reverie_rerun::Curves::to_file(path, title)?,
-        (None, Some(url)) => reverie_rerun::Curves::connect(url, title)?,
-        (None, None) => reverie_rerun::Curves::disabled(),
-    })
-}
+const PLOTS: &[reverie_rerun::CurvePlot] = &[
+    reverie_rerun::CurvePlot { title: "Loss", lines: &[("loss", 0x66_CCEE)] },
+    reverie_rerun::CurvePlot { title: "Learning rate", lines: &[("learning rate", 0xCC_BB44)] },
+];
 
 fn provenance(episodes: &[Episode]) -> Provenance {
     let seeds = episodes.iter().map(|episode| episode.seed);

@@ -61,6 +61,26 @@ pub struct TrainingRecord {
     pub config: TrainConfig,
 }
 
+/// How a policy was improved by reinforcement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TuningRecord {
+    /// The command line.
+    pub command: String,
+    /// The commit of the program.
+    pub commit: String,
+    /// The task that it was tuned for.
+    pub task: String,
+    /// SHA-256 of the weights that it began with.
+    pub base: String,
+    /// Iterations.
+    pub iterations: u64,
+    /// Control steps that were learned from, imagined or not.
+    pub steps: u64,
+    /// Those among them that were not imagined.
+    pub environment_steps: u64,
+}
+
 /// Everything in a checkpoint but the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,6 +120,9 @@ pub struct CheckpointInfo {
     pub rti: Option<RtiCalibration>,
     /// How it was trained.
     pub training: TrainingRecord,
+    /// How it was improved since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<TuningRecord>,
     /// SHA-256 of [`TENSORS_FILE`], lower-case hexadecimal. Set by [`Checkpoint::save`].
     pub tensors_sha256: String,
 }
@@ -157,6 +180,7 @@ impl Checkpoint {
             decoder: DecoderConfig::default(),
             rti: None,
             training: TrainingRecord::default(),
+            tuning: None,
             tensors_sha256: String::new(),
         };
         info.validate()?;
@@ -365,6 +389,7 @@ mod tests {
             decoder: DecoderConfig::default(),
             rti: None,
             training: TrainingRecord::default(),
+            tuning: None,
             tensors_sha256: String::new(),
         };
         let specs = info.network.parameters(info.shape());

@@ -28,7 +28,7 @@ mod features;
 mod net;
 mod normaliser;
 mod schedule;
-mod tensor_file;
+pub mod tensor_file;
 pub mod train;
 
 pub use checkpoint::{Checkpoint, CheckpointInfo};
@@ -40,12 +40,12 @@ pub use decode::{
 pub use denoiser::{Denoiser, PolicyShape};
 pub use error::PolicyError;
 pub use features::{FeatureHistory, STATE_FEATURES, state_features};
-pub use net::{DraftConfig, Init, NetworkConfig, ParameterSpec, RawTensor, initial_values};
+pub use net::{DraftConfig, Init, NetworkConfig, ParameterList, ParameterSpec, RawTensor, initial_values};
 pub use normaliser::{ActionNormaliser, DiscreteEntries, MinMax};
 pub use schedule::{NoiseSchedule, ReverseStep, ScheduleConfig, ScheduleKind};
 pub use train::TrainConfig;
 
 #[cfg(feature = "tch")]
-pub use net::{Drafter, Network, TchDenoiser, TensorTable, device_by_name, set_threads};
+pub use net::{Drafter, Linear, Network, TchDenoiser, TensorTable, device_by_name, set_threads};
 #[cfg(feature = "tch")]
 pub use tch::Device;

@@ -10,8 +10,11 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::{PolicyError, RawTensor};
 
-/// Reads every F32 tensor of a safetensors file.
-pub(crate) fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, RawTensor>, PolicyError> {
+/// Reads every F32 tensor of a safetensors file; `path` is for the errors.
+///
+/// # Errors
+/// [`PolicyError::Tensors`], [`PolicyError::TensorType`].
+pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, RawTensor>, PolicyError> {
     let file =
         SafeTensors::deserialize(bytes).map_err(|e| PolicyError::Tensors { path: path.to_owned(), reason: e.to_string() })?;
     let mut tensors = BTreeMap::new();
@@ -26,8 +29,11 @@ pub(crate) fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String
     Ok(tensors)
 }
 
-/// The bytes of a safetensors file with `tensors` and free-form `metadata`.
-pub(crate) fn serialise_tensors(
+/// The bytes of a safetensors file with `tensors` and free-form `metadata`; `path` is for the errors.
+///
+/// # Errors
+/// [`PolicyError::Tensors`].
+pub fn serialise_tensors(
     tensors: &BTreeMap<String, RawTensor>,
     path: &Path,
     metadata: Option<HashMap<String, String>>,
@@ -43,7 +49,10 @@ pub(crate) fn serialise_tensors(
 }
 
 /// Writes a file beside its place and renames it, so that a crash or a full disk leaves the old file whole.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
+///
+/// # Errors
+/// [`PolicyError::Io`].
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
     let fail = |e| PolicyError::io(path, e);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder).map_err(fail)?;

@@ -50,4 +50,4 @@ pub use replay::Replay;
 pub use snapshot::WorldSnapshot;
 pub use start::StartState;
 pub use task::{Lamp, Rule, SceneState, Slide, Task, TaskSet};
-pub use world::{STEPS_PER_CONTROL, STEPS_PER_SECOND, World};
+pub use world::{STEPS_PER_CONTROL, STEPS_PER_SECOND, World, steps_taken};

@@ -4,8 +4,9 @@ use std::{ops::ControlFlow, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use rand::{SeedableRng, seq::IndexedRandom};
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 use reverie_schema::{Frame, derive_seed};
 use reverie_sim::{Expert, SceneId, Task};
 use serde::Serialize;
@@ -22,6 +23,8 @@ use crate::{
 
 /// Control steps recorded beyond the success, so that a policy sees what follows it.
 const STEPS_AFTER_SUCCESS: u32 = 6;
+/// Entries of an action that noise is put on: the gripper is left alone.
+const CONTINUOUS: usize = 6;
 /// Control steps of the unrecorded way to where a demonstration begins near the work.
 const STRAY_STEPS: usize = 40;
 
@@ -83,12 +86,19 @@ fn attempt(config: &Config, cameras: &[CameraName], task: Task, seed: u64) -> Re
             rig.begin(task);
         }
     }
+    let noise = config.collect.action_noise as f32;
+    let mut tremor = ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise"));
     let mut pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let (mut frames, mut images) = (Vec::new(), Vec::new());
     let (mut success, mut left) = (false, STEPS_AFTER_SUCCESS);
     while rig.task_steps() < EXPERT_STEPS && left > 0 {
         let observation = rig.observe();
-        let action = expert.act(&observation);
+        let mut action = expert.act(&observation);
+        if noise > 0.0 {
+            for entry in &mut action.0[..CONTINUOUS] {
+                *entry = (*entry + noise * tremor.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0);
+            }
+        }
         images.push(pictures.look(&rig.world)?);
         frames.push(Frame { observation, action });
         rig.act(action)?;

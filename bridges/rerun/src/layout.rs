@@ -10,7 +10,7 @@ use rerun::{
 };
 
 use crate::{
-    Plots, ViewerOptions,
+    CurvePlot, Plots, ViewerOptions,
     blueprint::{Layout, Node, View},
     servo::opaque,
 };
@@ -54,19 +54,18 @@ pub(crate) fn rollout(options: &ViewerOptions) -> Layout {
     }
 }
 
-/// Loss above learning rate, the text log below.
-pub(crate) fn curves() -> Layout {
-    Layout {
-        root: Node::Split {
-            kind: ContainerKind::Vertical,
-            children: vec![
-                (3.0, plot("Loss", "/train/loss", Legend::Hidden)),
-                (2.0, plot("Learning rate", "/train/lr", Legend::Hidden)),
-                (1.0, events(STEP)),
-            ],
-        },
-        timeline: STEP,
-    }
+/// Where the curves of each plot lie.
+pub(crate) const CURVE_ORIGINS: [&str; MOST_PLOTS] = ["/train/0", "/train/1", "/train/2", "/train/3", "/train/4", "/train/5"];
+/// Most plots of training curves.
+pub const MOST_PLOTS: usize = 6;
+
+/// Plots one above the other, the text log below.
+pub(crate) fn curves(plots: &[CurvePlot]) -> Layout {
+    let legend = |plot: &CurvePlot| if plot.lines.len() > 1 { Legend::Shown } else { Legend::Hidden };
+    let mut children: Vec<(f32, Node)> =
+        plots.iter().zip(CURVE_ORIGINS).map(|(p, origin)| (2.0, plot(p.title, origin, legend(p)))).collect();
+    children.push((1.0, events(STEP)));
+    Layout { root: Node::Split { kind: ContainerKind::Vertical, children }, timeline: STEP }
 }
 
 /// A legend covers what is below it; a single line needs none, the plot has its name.

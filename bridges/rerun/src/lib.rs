@@ -38,7 +38,8 @@ mod recording;
 mod servo;
 mod viewer;
 
-pub use curves::{Curves, TrainPoint};
+pub use curves::{CurvePlot, Curves};
+pub use layout::MOST_PLOTS;
 pub use error::Error;
 pub use recording::Written;
 pub use servo::ServoPoint;

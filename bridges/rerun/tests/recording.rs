@@ -13,7 +13,7 @@ use rerun::{
     external::{re_log_encoding::DecoderApp, re_log_types::LogMsg},
     log::Chunk,
 };
-use reverie_rerun::{Curves, Error, Level, ServoPoint, TrainPoint, Viewer, ViewerOptions};
+use reverie_rerun::{CurvePlot, Curves, Error, Level, ServoPoint, Viewer, ViewerOptions};
 use reverie_schema::{
     DecodeReport, Stamp,
     scene::{Body, Form, Pose, Scene, Shape},
@@ -245,15 +245,21 @@ fn no_viewer_at_the_address_is_an_error_that_names_it() {
 fn curves_are_written_step_by_step() {
     let folder = Folder::new("curves");
     let path = folder.0.join("train.rrd");
-    let mut curves = Curves::to_file(&path, "train").unwrap();
+    const PLOTS: &[CurvePlot] = &[
+        CurvePlot { title: "Success", lines: &[("imagined", 0x66_CCEE), ("in simulation", 0xCC_BB44)] },
+        CurvePlot { title: "Loss", lines: &[("loss", 0x66_CCEE)] },
+    ];
+    let mut curves = Curves::to_file(&path, "train", PLOTS).unwrap();
     for step in 0..250 {
-        curves.point(TrainPoint { step, loss: 1.0 / (step + 1) as f64, learning_rate: 1e-4 }).unwrap();
+        // The second line is known at every tenth step only.
+        let rare = if step % 10 == 0 { 0.5 } else { f64::NAN };
+        curves.point(step, &[0.1, rare, 1.0 / (step + 1) as f64]).unwrap();
     }
     curves.event(250, Level::Info, "saved").unwrap();
     curves.finish().unwrap().unwrap();
     let contents = Contents::read(&path);
-    assert_eq!(contents.times("/train/loss"), (0..250).collect::<Vec<i64>>());
-    assert_eq!(contents.times("/train/lr").len(), 250);
+    assert_eq!(contents.times("/train/1/loss"), (0..250).collect::<Vec<i64>>());
+    assert_eq!(contents.times("/train/0/in_simulation"), (0..250).step_by(10).collect::<Vec<i64>>());
     assert_eq!(contents.times("/log"), [250]);
 }
 

@@ -30,7 +30,8 @@ impl TensorTable {
         Self::new(specs, values.map(tensor).collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Tensor> {
+    /// The parameter `name`, sharing its storage.
+    pub fn get(&self, name: &str) -> Option<Tensor> {
         self.specs.iter().position(|spec| spec.name == name).map(|i| self.tensors[i].shallow_clone())
     }
 
@@ -38,7 +39,8 @@ impl TensorTable {
         ["weight", "bias"].map(|part| self.get(&format!("{name}.{part}")).expect("the parameter list has every layer"))
     }
 
-    pub(super) fn linear(&self, name: &str) -> Linear {
+    /// The linear layer `name`. Panics if it is not in the list.
+    pub fn linear(&self, name: &str) -> Linear {
         let [weight, bias] = self.pair(name);
         Linear { weight, bias }
     }
@@ -61,13 +63,14 @@ impl TensorTable {
 
 /// `y = x W^T + b` over the last dimension.
 #[derive(Debug)]
-pub(super) struct Linear {
+pub struct Linear {
     weight: Tensor,
     bias: Tensor,
 }
 
 impl Linear {
-    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+    /// `[.., n_in] -> [.., n_out]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
     }
 }

@@ -13,11 +13,11 @@ mod residual_mlp;
 mod unet1d;
 
 pub use config::{DraftConfig, NetworkConfig};
-pub use parameters::{Init, ParameterSpec, RawTensor, initial_values};
+pub use parameters::{Init, ParameterList, ParameterSpec, RawTensor, initial_values};
 
 #[cfg(feature = "tch")]
 pub use denoiser::{TchDenoiser, device_by_name, set_threads};
 #[cfg(feature = "tch")]
-pub use layers::{Network, TensorTable};
+pub use layers::{Linear, Network, TensorTable};
 #[cfg(feature = "tch")]
 pub use residual_mlp::Drafter;

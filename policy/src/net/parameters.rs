@@ -65,7 +65,7 @@ pub fn initial_values(specs: &[ParameterSpec], seed: u64) -> Vec<RawTensor> {
 impl NetworkConfig {
     /// Every parameter of the network for chunks of `shape`, in a fixed order.
     pub fn parameters(&self, shape: PolicyShape) -> Vec<ParameterSpec> {
-        let mut list = List::default();
+        let mut list = ParameterList::default();
         match self {
             Self::ResidualMlp { hidden, blocks, step_embed } => {
                 list.linear("time.0", *step_embed, 2 * step_embed);
@@ -85,7 +85,7 @@ impl NetworkConfig {
 impl DraftConfig {
     /// Every parameter of the drafter for chunks of `shape`, under `draft.`, in a fixed order.
     pub fn parameters(&self, shape: PolicyShape) -> Vec<ParameterSpec> {
-        let mut list = List::default();
+        let mut list = ParameterList::default();
         list.linear("draft.input", shape.n_cond, self.hidden);
         list.residual_blocks("draft.", self.blocks, self.hidden);
         list.linear("draft.output", self.hidden, shape.chunk_len());
@@ -101,21 +101,25 @@ struct Unet<'a> {
     n_cond: usize,
 }
 
-#[derive(Default)]
-struct List(Vec<ParameterSpec>);
+/// A list of parameters in the making.
+#[derive(Clone, Debug, Default)]
+pub struct ParameterList(pub Vec<ParameterSpec>);
 
-impl List {
-    fn add(&mut self, name: &str, shape: &[usize], init: Init) {
+impl ParameterList {
+    /// Adds one parameter.
+    pub fn add(&mut self, name: &str, shape: &[usize], init: Init) {
         self.0.push(ParameterSpec { name: name.into(), shape: shape.into(), init });
     }
 
-    fn layer(&mut self, name: &str, weight: &[usize], bias: usize, fan_in: usize) {
+    /// Adds `name.weight` and `name.bias` with PyTorch's first values of linear and convolution layers.
+    pub fn layer(&mut self, name: &str, weight: &[usize], bias: usize, fan_in: usize) {
         let init = Init::Uniform { bound: 1.0 / (fan_in as f32).sqrt() };
         self.add(&format!("{name}.weight"), weight, init);
         self.add(&format!("{name}.bias"), &[bias], init);
     }
 
-    fn linear(&mut self, name: &str, n_in: usize, n_out: usize) {
+    /// Adds a linear layer.
+    pub fn linear(&mut self, name: &str, n_in: usize, n_out: usize) {
         self.layer(name, &[n_out, n_in], n_out, n_in);
     }
 

@@ -1,50 +1,55 @@
 use tch::{Kind, Tensor};
 
-use super::TrainConfig;
 
 /// AdamW (Loshchilov and Hutter 2019) on one flat tensor, written out because libtorch's optimiser can't save its state.
 ///
 /// With gradient `g` at step `n = 1, 2, ...`:
 /// `p -= lr wd p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)`.
 #[derive(Debug)]
-pub(super) struct AdamW {
-    pub(super) first: Tensor,
-    pub(super) second: Tensor,
-    betas: [f64; 2],
-    eps: f64,
-    weight_decay: f64,
+pub struct AdamW {
+    /// First moment.
+    pub first: Tensor,
+    /// Second moment.
+    pub second: Tensor,
+    config: AdamWConfig,
+}
+
+/// Constants of [`AdamW`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWConfig {
+    /// Decay rates of the moments.
+    pub betas: [f64; 2],
+    /// Against division by zero.
+    pub eps: f64,
+    /// Decoupled decay of the parameters.
+    pub weight_decay: f64,
 }
 
 impl AdamW {
-    pub(super) fn new(parameters: &Tensor, config: &TrainConfig) -> Self {
-        Self {
-            first: parameters.zeros_like(),
-            second: parameters.zeros_like(),
-            betas: config.betas,
-            eps: config.adam_eps,
-            weight_decay: config.weight_decay,
-        }
+    /// With moments of zero.
+    pub fn new(parameters: &Tensor, config: AdamWConfig) -> Self {
+        Self { first: parameters.zeros_like(), second: parameters.zeros_like(), config }
     }
 
     /// Changes `parameters` in place; `step` counts from 0. Call without gradient tracking.
-    pub(super) fn step(&mut self, parameters: &mut Tensor, gradient: &Tensor, step: u64, learning_rate: f64) {
-        let [b1, b2] = self.betas;
+    pub fn step(&mut self, parameters: &mut Tensor, gradient: &Tensor, step: u64, learning_rate: f64) {
+        let AdamWConfig { betas: [b1, b2], eps, weight_decay } = self.config;
         let n = (step + 1) as f64;
         let (bias1, bias2) = (1.0 - b1.powf(n), 1.0 - b2.powf(n));
-        let _ = parameters.g_mul_scalar_(1.0 - learning_rate * self.weight_decay);
+        let _ = parameters.g_mul_scalar_(1.0 - learning_rate * weight_decay);
         let _ = self.first.g_mul_scalar_(b1);
         let _ = self.first.g_add_(&(gradient * (1.0 - b1)));
         let _ = self.second.g_mul_scalar_(b2);
         let _ = self.second.g_add_(&(gradient * gradient * (1.0 - b2)));
         let mut denominator = self.second.sqrt();
         let _ = denominator.g_mul_scalar_(1.0 / bias2.sqrt());
-        let _ = denominator.g_add_scalar_(self.eps);
+        let _ = denominator.g_add_scalar_(eps);
         let _ = parameters.g_add_(&((&self.first / denominator) * (-learning_rate / bias1)));
     }
 }
 
 /// Scales `gradient` down to `limit` if its norm exceeds it (0: no limit), and returns the norm it had.
-pub(super) fn clip(gradient: &mut Tensor, limit: f64) -> f64 {
+pub fn clip(gradient: &mut Tensor, limit: f64) -> f64 {
     let norm = gradient.norm().to_kind(Kind::Double).double_value(&[]);
     if limit > 0.0 && norm > limit {
         let _ = gradient.g_mul_scalar_(limit / norm);
@@ -62,14 +67,14 @@ mod tests {
     /// 30 steps on a skewed bowl, beside libtorch's own.
     #[test]
     fn equals_the_optimiser_of_libtorch() {
-        let config = TrainConfig { weight_decay: 0.03, ..TrainConfig::default() };
+        let config = AdamWConfig { betas: [0.95, 0.999], eps: 1e-8, weight_decay: 0.03 };
         let store = nn::VarStore::new(Device::Cpu);
         let start = Tensor::from_slice(&[1.0_f32, -2.0, 3.0]);
         let theirs = store.root().var_copy("p", &start);
         let mut optimiser =
             nn::AdamW { beta1: 0.95, beta2: 0.999, wd: 0.03, eps: 1e-8, amsgrad: false }.build(&store, 0.02).unwrap();
         let mut ours = start.copy();
-        let mut adamw = AdamW::new(&ours, &config);
+        let mut adamw = AdamW::new(&ours, config);
         let weights = Tensor::from_slice(&[1.0_f32, 0.1, 5.0]);
         for step in 0..30 {
             optimiser.backward_step(&(&theirs * &theirs * &weights).sum(Kind::Float));

@@ -7,6 +7,8 @@ mod data;
 #[cfg(feature = "tch")]
 mod adamw;
 #[cfg(feature = "tch")]
+mod flat;
+#[cfg(feature = "tch")]
 mod state;
 #[cfg(feature = "tch")]
 mod trainer;
@@ -14,5 +16,9 @@ mod trainer;
 pub use config::TrainConfig;
 pub use data::TrainingData;
 
+#[cfg(feature = "tch")]
+pub use adamw::{AdamW, AdamWConfig, clip};
+#[cfg(feature = "tch")]
+pub use flat::{FlatParameters, to_raw};
 #[cfg(feature = "tch")]
 pub use trainer::{Outcome, Provenance, TrainProgress, Trainer};

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use tch::{Kind, Tensor};
-
 use super::TrainConfig;
 use crate::tensor_file::{parse_tensors, serialise_tensors, write_atomically};
 use crate::{PolicyError, RawTensor};
@@ -63,12 +61,4 @@ impl TrainState {
 
 fn config_text(path: &Path, config: &TrainConfig) -> Result<String, PolicyError> {
     serde_json::to_string(config).map_err(|source| PolicyError::Json { path: path.to_owned(), source })
-}
-
-/// The values of a tensor, copied from its device.
-pub(super) fn to_raw(tensor: &Tensor) -> RawTensor {
-    let tensor = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
-    let mut data = vec![0.0; tensor.numel()];
-    tensor.copy_data(&mut data, tensor.numel());
-    RawTensor { shape: tensor.size().iter().map(|&n| n as usize).collect(), data }
 }

@@ -8,12 +8,13 @@ use rand_distr::StandardNormal;
 use reverie_schema::{N_ACT, derive_seed};
 use tch::{Device, Tensor};
 
-use super::adamw::{AdamW, clip};
-use super::state::{TrainState, to_raw};
+use super::adamw::{AdamW, AdamWConfig, clip};
+use super::flat::{FlatParameters, to_raw};
+use super::state::TrainState;
 use super::{TrainConfig, TrainingData};
 use crate::checkpoint::{ActionSpace, CheckpointInfo, FORMAT_VERSION, FeatureKind, TrainingRecord};
 use crate::{
-    Checkpoint, DecoderConfig, DraftConfig, Drafter, Network, NoiseSchedule, ParameterSpec, PolicyError, RawTensor, TensorTable,
+    Checkpoint, DecoderConfig, DraftConfig, Drafter, Network, NoiseSchedule, ParameterSpec, PolicyError, RawTensor,
     initial_values,
 };
 
@@ -57,8 +58,7 @@ pub struct Provenance {
 
 /// A training run.
 ///
-/// All parameters lie in one flat tensor that the network's tensors are views of, so that optimiser and average are a few
-/// operations whatever the number of layers. Every step draws its batch from its own stream: a resumed run continues bit by
+/// Every step draws its batch from its own stream: a resumed run continues bit by
 /// bit, given the same number of threads.
 #[derive(Debug)]
 pub struct Trainer {
@@ -66,14 +66,12 @@ pub struct Trainer {
     device: Device,
     data: TrainingData,
     schedule: NoiseSchedule,
-    specs: Vec<ParameterSpec>,
     cond: Tensor,
     actions: Tensor,
     windows: Tensor,
     /// `sqrt(alpha_bar)` and `sqrt(1 - alpha_bar)`, `[noise_steps]` each.
     levels: [Tensor; 2],
-    flat: Tensor,
-    leaves: Vec<Tensor>,
+    parameters: FlatParameters,
     average: Tensor,
     optimiser: AdamW,
     learner: Learner,
@@ -147,13 +145,15 @@ impl Trainer {
     /// # Errors
     /// Names the file and what is wrong with it, or that its settings are others. The run is then as before.
     pub fn resume(&mut self, path: &Path) -> Result<(), PolicyError> {
-        let state = TrainState::load(path, &self.config, self.flat.numel())?;
+        let state = TrainState::load(path, &self.config, self.parameters.numel())?;
         let _guard = tch::no_grad_guard();
         self.step = state.step;
         self.loss = state.loss;
-        for (name, tensor) in self.arrays() {
-            tensor.shallow_clone().copy_(&Tensor::from_slice(&state.arrays[name].data));
-        }
+        let array = |name: &str| Tensor::from_slice(&state.arrays[name].data);
+        self.parameters.assign(&array("parameters"));
+        self.average.copy_(&array("average"));
+        self.optimiser.first.copy_(&array("first_moment"));
+        self.optimiser.second.copy_(&array("second_moment"));
         Ok(())
     }
 
@@ -179,27 +179,22 @@ impl Trainer {
             let all: Vec<f32> = (0..schedule.n_steps()).map(|t| f(schedule.alpha_bar(t)) as f32).collect();
             Tensor::from_slice(&all).to_device(device)
         };
-        let flat: Vec<f32> = values.iter().flat_map(|v| v.data.iter().copied()).collect();
-        let flat = Tensor::from_slice(&flat).to_device(device);
-        let leaves = views(&flat, &specs);
-        for leaf in &leaves {
-            let _ = leaf.set_requires_grad(true);
-        }
-        let table = TensorTable::new(specs.clone(), leaves.iter().map(Tensor::shallow_clone).collect());
+        let parameters = FlatParameters::new(specs, values, device);
+        let table = parameters.table();
+        let optimiser = AdamWConfig { betas: config.betas, eps: config.adam_eps, weight_decay: config.weight_decay };
+        let average = parameters.copy();
         Ok(Self {
             cond: on_device(&data.cond, shape.n_cond),
             actions: on_device(&data.actions, N_ACT),
             windows: Tensor::from_slice(&data.windows).view([-1, shape.horizon as i64]).to_device(device),
             levels: [level(&f64::sqrt), level(&|a| (1.0 - a).sqrt())],
-            average: flat.copy(),
-            optimiser: AdamW::new(&flat, &config),
+            optimiser: AdamW::new(&average, optimiser),
+            average,
             learner: match draft {
                 None => Learner::Denoiser(Network::new(&config.network, &table)),
                 Some(draft) => Learner::Drafter(Drafter::new(&draft, &table, shape), draft),
             },
-            flat,
-            leaves,
-            specs,
+            parameters,
             schedule,
             device,
             data,
@@ -274,19 +269,17 @@ impl Trainer {
             }
             Learner::Drafter(drafter, _) => drafter.forward(&batch.cond).mse_loss(&batch.clean, tch::Reduction::Mean),
         };
-        let gradients = Tensor::run_backward(&[&objective], &self.leaves, false, false);
+        let mut gradient = self.parameters.gradient(&objective);
 
         let _guard = tch::no_grad_guard();
         let loss = objective.double_value(&[]);
-        let flattened: Vec<Tensor> = gradients.iter().map(|g| g.reshape(-1)).collect();
-        let mut gradient = Tensor::cat(&flattened, 0);
         let grad_norm = clip(&mut gradient, self.config.grad_clip);
         if !(loss.is_finite() && grad_norm.is_finite()) {
             return Err(PolicyError::Diverged { step: self.step, loss });
         }
-        self.optimiser.step(&mut self.flat, &gradient, self.step, self.config.learning_rate_at(self.step));
+        self.optimiser.step(self.parameters.flat(), &gradient, self.step, self.config.learning_rate_at(self.step));
         let decay = self.config.ema_decay_at(self.step);
-        let _ = self.average.lerp_(&self.flat, 1.0 - decay);
+        let _ = self.average.lerp_(self.parameters.flat(), 1.0 - decay);
         self.step += 1;
         self.grad_norm = grad_norm;
         self.loss = if self.loss.is_nan() { loss } else { LOSS_SMOOTHING * self.loss + (1.0 - LOSS_SMOOTHING) * loss };
@@ -313,12 +306,12 @@ impl Trainer {
         }
     }
 
-    fn arrays(&self) -> [(&'static str, &Tensor); 4] {
+    fn arrays(&self) -> [(&'static str, Tensor); 4] {
         [
-            ("parameters", &self.flat),
-            ("average", &self.average),
-            ("first_moment", &self.optimiser.first),
-            ("second_moment", &self.optimiser.second),
+            ("parameters", self.parameters.copy()),
+            ("average", self.average.shallow_clone()),
+            ("first_moment", self.optimiser.first.shallow_clone()),
+            ("second_moment", self.optimiser.second.shallow_clone()),
         ]
     }
 
@@ -327,13 +320,12 @@ impl Trainer {
     /// # Errors
     /// [`PolicyError::Io`].
     pub fn save_state(&self, path: &Path) -> Result<(), PolicyError> {
-        let arrays = self.arrays().map(|(name, tensor)| (name.to_owned(), to_raw(tensor)));
+        let arrays = self.arrays().map(|(name, tensor)| (name.to_owned(), to_raw(&tensor)));
         TrainState { step: self.step, loss: self.loss, arrays: arrays.into() }.save(path, &self.config)
     }
 
     fn averaged(&self) -> BTreeMap<String, RawTensor> {
-        let values = views(&self.average, &self.specs);
-        self.specs.iter().zip(&values).map(|(spec, tensor)| (spec.name.clone(), to_raw(tensor))).collect()
+        self.parameters.named(&self.average)
     }
 
     fn record(&self, provenance: Provenance) -> TrainingRecord {
@@ -380,21 +372,9 @@ impl Trainer {
             decoder,
             rti: None,
             training: self.record(provenance),
+            tuning: None,
             tensors_sha256: String::new(),
         };
         Checkpoint::new(info, self.averaged())
     }
-}
-
-/// Detached views of `flat` in the shapes of `specs`; they share its storage.
-fn views(flat: &Tensor, specs: &[ParameterSpec]) -> Vec<Tensor> {
-    let mut at = 0;
-    let view = |spec: &ParameterSpec| {
-        let n = spec.numel() as i64;
-        let shape: Vec<i64> = spec.shape.iter().map(|&n| n as i64).collect();
-        let view = flat.narrow(0, at, n).view(shape.as_slice()).detach();
-        at += n;
-        view
-    };
-    specs.iter().map(view).collect()
 }

@@ -1,0 +1,57 @@
+//! World models, success classifiers, and the fine-tuning of policies in dreams.
+
+pub mod finetune;
+mod moments;
+mod recorded;
+mod reward;
+mod simulation;
+mod world_model;
+
+pub use finetune::Args as FinetuneArgs;
+pub use reward::{Args as RewardArgs, run as train_reward};
+pub use world_model::{Args as WorldModelArgs, run as train_world_model};
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use reverie_sim::{Rule, Task};
+use reverie_world_model::{Provenance, TrainedWorldModel, WorldModelCheckpoint};
+
+use crate::{models, report};
+
+/// Where a world model is written and read unless told otherwise.
+const WORLD_MODEL: &str = "runs/world_model";
+
+/// Loads a world model.
+fn load_world_model(path: &Path, device: &str) -> Result<TrainedWorldModel> {
+    ensure!(
+        path.join("world_model.json").exists(),
+        "no world model in {}; make one with `reverie train world-model --out {}`",
+        path.display(),
+        path.display()
+    );
+    let checkpoint = WorldModelCheckpoint::load(path).with_context(|| format!("world model {}", path.display()))?;
+    Ok(TrainedWorldModel::new(&checkpoint, models::torch_device(device)?)?)
+}
+
+/// Whether a task is done can be told from `scene_obs` alone only for mechanisms; contacts are not in a data set.
+fn ensure_told_by_scene(task: Task) -> Result<()> {
+    ensure!(
+        matches!(task.rule(), Rule::Move { .. } | Rule::Switch { .. }),
+        "{task}: its success hangs on contacts, which recordings don't hold; dreams know {}",
+        Task::MECHANISM.map(Task::name).join(", ")
+    );
+    Ok(())
+}
+
+fn provenance(dataset: String) -> Provenance {
+    let command = format!("reverie {}", std::env::args().skip(1).collect::<Vec<_>>().join(" "));
+    Provenance { command, commit: report::commit(), dataset }
+}
+
+/// The file beside `out` that an interrupted run goes on from.
+fn state_file(out: &Path) -> PathBuf {
+    let mut state = out.as_os_str().to_owned();
+    state.push(".state");
+    state.into()
+}

@@ -1,0 +1,130 @@
+//! Moments of recordings: windows that success is learned from, and where dreams begin.
+
+use rand::{Rng, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use reverie_sim::{SceneId, SceneState, Task};
+use reverie_world_model::Window;
+
+use super::recorded::Recorded;
+
+/// Steps of a world model that are seen before a window of play begins.
+pub const CONTEXT: usize = 6;
+/// Margin around where demonstrations begin, metres.
+const TCP_MARGIN_M: f32 = 0.02;
+/// Width between fingers that hold nothing: open, or closed.
+const NOTHING_HELD_M: [f32; 2] = [0.072, 0.006];
+/// Frames looked at for each moment that is wanted.
+const TRIES: usize = 400;
+
+/// One window for each demonstration, from its beginning; `stride` frames a step.
+pub fn demonstration_windows(recorded: &Recorded, task: Task, stride: usize) -> Vec<Window> {
+    let window = |episode: std::ops::Range<usize>| {
+        let start = recorded.scene(episode.start);
+        let done = episode.clone().step_by(stride).map(|frame| task.solved(&start, &recorded.scene(frame))).collect();
+        Window { first: episode.start, context: 0, done }
+    };
+    recorded.episodes_of(task).into_iter().map(window).collect()
+}
+
+/// Up to `count` windows of play of `steps` steps each in which the task is done, and as many in which it is not, all from moments at
+/// which it could be.
+pub fn play_windows(recorded: &Recorded, task: Task, scene: SceneId, stride: usize, steps: usize, count: usize, seed: u64) -> Vec<Window> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let (mut done, mut not) = (Vec::new(), Vec::new());
+    let reach = (CONTEXT + steps) * stride;
+    for _ in 0..count * TRIES {
+        if done.len() >= count {
+            break;
+        }
+        let episode = &recorded.raw.episodes[rng.random_range(0..recorded.raw.episodes.len())];
+        if episode.len() <= reach {
+            continue;
+        }
+        let first = rng.random_range(episode.start..episode.end - reach);
+        let begin = first + CONTEXT * stride;
+        let start = recorded.scene(begin);
+        if !task.is_possible_from(scene, &start) {
+            continue;
+        }
+        let labels: Vec<bool> = (0..steps).map(|step| task.solved(&start, &recorded.scene(begin + step * stride))).collect();
+        let window = Window { first, context: CONTEXT, done: labels };
+        if window.done.contains(&true) {
+            done.push(window);
+        } else if not.len() < count {
+            not.push(window);
+        }
+    }
+    done.extend(not);
+    done
+}
+
+/// First frames of windows of [`CONTEXT`] steps (and one), at whose ends dreams begin: play at which mechanism and hand are where
+/// demonstrations of the task begin, with nothing in the hand.
+pub fn play_starts(play: &Recorded, demos: &Recorded, task: Task, scene: SceneId, stride: usize, count: usize, seed: u64) -> Vec<i64> {
+    let begins: Vec<usize> = demos.episodes_of(task).into_iter().map(|episode| episode.start).collect();
+    if begins.is_empty() {
+        return Vec::new();
+    }
+    // Where the hand is: a box around all demonstrations' beginnings, whatever their task.
+    let mut low = [f32::INFINITY; 3];
+    let mut high = [f32::NEG_INFINITY; 3];
+    for episode in &demos.raw.episodes {
+        for (axis, value) in demos.tcp(episode.start).into_iter().enumerate() {
+            low[axis] = low[axis].min(value - TCP_MARGIN_M);
+            high[axis] = high[axis].max(value + TCP_MARGIN_M);
+        }
+    }
+    let scenes: Vec<SceneState> = begins.iter().map(|&frame| demos.scene(frame)).collect();
+    let alike = Alike::new(task, &scenes);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut found = Vec::new();
+    for _ in 0..count * TRIES {
+        if found.len() >= count {
+            break;
+        }
+        let episode = &play.raw.episodes[rng.random_range(0..play.raw.episodes.len())];
+        if episode.len() <= (CONTEXT + 1) * stride {
+            continue;
+        }
+        let frame = rng.random_range(episode.start + CONTEXT * stride..episode.end);
+        let at = play.tcp(frame);
+        let reached = (0..3).all(|axis| (low[axis]..=high[axis]).contains(&at[axis]));
+        let width = play.width(frame);
+        let empty = width > NOTHING_HELD_M[0] || width < NOTHING_HELD_M[1];
+        let state = play.scene(frame);
+        if reached && empty && alike.holds(&state) && task.is_possible_from(scene, &state) {
+            found.push((frame - CONTEXT * stride) as i64);
+        }
+    }
+    found.shuffle(&mut rng);
+    found
+}
+
+/// The mechanism that a task is about, where demonstrations begin.
+struct Alike {
+    entry: usize,
+    low: f32,
+    high: f32,
+}
+
+impl Alike {
+    /// Margin, metres (and lamps).
+    const MARGIN: f32 = 0.01;
+
+    fn new(task: Task, starts: &[SceneState]) -> Self {
+        use reverie_sim::{Lamp, Rule, Slide};
+        let entry = match task.rule() {
+            Rule::Move { slide: Slide::Door, .. } => 0,
+            Rule::Move { slide: Slide::Drawer, .. } => 1,
+            Rule::Switch { lamp: Lamp::Bulb, .. } => 4,
+            _ => 5,
+        };
+        let values = starts.iter().map(|state| state.scene[entry]);
+        let low = values.clone().fold(f32::INFINITY, f32::min) - Self::MARGIN;
+        Self { entry, low, high: values.fold(f32::NEG_INFINITY, f32::max) + Self::MARGIN }
+    }
+
+    fn holds(&self, state: &SceneState) -> bool {
+        (self.low..=self.high).contains(&state.scene[self.entry])
+    }
+}

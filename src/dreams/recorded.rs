@@ -1,0 +1,103 @@
+//! Recorded frames, as world models learn from them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use reverie_policy::STATE_FEATURES;
+use reverie_policy::state_features;
+use reverie_schema::SCENE_OBS;
+use reverie_sim::{LinkSet, SceneState, Task};
+use reverie_world_model::{CAMERAS, RawPlay, reduce};
+
+use crate::dataset::Dataset;
+
+/// The robot that actions and observations are of.
+const ROBOT: &str = "panda";
+/// Index of the gripper's width among the state features.
+const WIDTH: usize = 9;
+
+/// Frames of a data set.
+pub struct Recorded {
+    pub raw: RawPlay,
+    /// `scene_obs` of each frame.
+    scenes: Vec<[f32; SCENE_OBS]>,
+    /// The task of each episode, if it has one alone.
+    pub tasks: Vec<Option<String>>,
+}
+
+/// Reads `folder`, with what both cameras saw if `pictures`.
+pub fn read(folder: &Path, pictures: bool) -> Result<Recorded> {
+    let dataset = Dataset::open(folder)?;
+    let robot = dataset.robot_type();
+    ensure!(robot == ROBOT, "data set {} is of robot `{robot}`; world models here are of `{ROBOT}`", folder.display());
+    let images = dataset.images();
+    let cameras: Vec<usize> = if pictures {
+        let find = |name: &str| {
+            images.iter().position(|(camera, _)| camera == name).with_context(|| {
+                let there: Vec<&str> = images.iter().map(|(name, _)| name.as_str()).collect();
+                format!(
+                    "data set {} has no camera `{name}` (it has: {}); record with `--camera static --camera gripper`",
+                    folder.display(),
+                    if there.is_empty() { "none".to_owned() } else { there.join(", ") }
+                )
+            })
+        };
+        CAMERAS.iter().map(|name| find(name)).collect::<Result<_>>()?
+    } else {
+        Vec::new()
+    };
+    let mut recorded =
+        Recorded { raw: RawPlay { pictures: vec![Vec::new(); cameras.len()], ..RawPlay::default() }, scenes: Vec::new(), tasks: Vec::new() };
+    for episode in 0..dataset.len() {
+        let from = recorded.scenes.len();
+        dataset.each_frame(episode, pictures, |frame, seen| {
+            recorded.raw.state.extend_from_slice(&state_features(&frame.observation));
+            recorded.raw.actions.extend_from_slice(&frame.action.0);
+            recorded.scenes.push(frame.observation.scene);
+            for (to, &camera) in recorded.raw.pictures.iter_mut().zip(&cameras) {
+                let [height, width] = images[camera].1;
+                to.extend(reduce(seen[camera], height, width));
+            }
+            Ok(())
+        })?;
+        recorded.raw.episodes.push(from..recorded.scenes.len());
+        let labels = dataset.beside(episode)?.map(|beside| beside.labels).unwrap_or_default();
+        let whole = |label: &crate::dataset::Label| label.from == 0 && label.to + 1 >= recorded.scenes.len() - from;
+        recorded.tasks.push(labels.first().filter(|label| labels.len() == 1 && whole(label)).map(|label| label.task.clone()));
+    }
+    Ok(recorded)
+}
+
+impl Recorded {
+    /// Number of frames.
+    pub fn frames(&self) -> usize {
+        self.scenes.len()
+    }
+
+    /// The scene at a frame as far as a recording holds it: without contacts and velocities.
+    pub fn scene(&self, frame: usize) -> SceneState {
+        SceneState {
+            scene: self.scenes[frame],
+            block_contacts: [LinkSet::default(); 3],
+            robot_contacts: LinkSet::default(),
+            block_velocity: [[0.0; 6]; 3],
+        }
+    }
+
+    /// TCP position, metres.
+    pub fn tcp(&self, frame: usize) -> [f32; 3] {
+        let at = frame * STATE_FEATURES;
+        [self.raw.state[at], self.raw.state[at + 1], self.raw.state[at + 2]]
+    }
+
+    /// Width between the fingers, metres.
+    pub fn width(&self, frame: usize) -> f32 {
+        self.raw.state[frame * STATE_FEATURES + WIDTH]
+    }
+
+    /// Episodes of `task`.
+    pub fn episodes_of(&self, task: Task) -> Vec<std::ops::Range<usize>> {
+        let named = self.tasks.iter().zip(&self.raw.episodes);
+        named.filter(|(name, _)| name.as_deref() == Some(task.name())).map(|(_, range)| range.clone()).collect()
+    }
+}

@@ -1,0 +1,111 @@
+//! `reverie train reward`: a success classifier for one task, from demonstrations and play.
+
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::{Context, Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use reverie_schema::derive_seed;
+use reverie_sim::Task;
+use reverie_world_model::{Noise, PlayData, Subject, label_windows, train_success};
+
+use super::{WORLD_MODEL, ensure_told_by_scene, load_world_model, moments, provenance, recorded};
+use crate::{config::Config, models, parallel};
+
+/// Steps of a window of play.
+const STEPS: usize = 24;
+/// Windows of play in which the task is done; as many in which it is not.
+const WINDOWS: usize = 600;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The task; may be given more than once
+    #[arg(long = "task", value_name = "TASK", required = true)]
+    tasks: Vec<crate::tasks::Selection>,
+    /// Folder of the world model
+    #[arg(long, default_value = WORLD_MODEL)]
+    world_model: PathBuf,
+    /// Folder of demonstrations
+    #[arg(long, default_value = "data/demos")]
+    demos: PathBuf,
+    /// Folder of play; without it demonstrations alone are learned from
+    #[arg(long, default_value = "data/play")]
+    play: PathBuf,
+    /// Folder under which each task has its own
+    #[arg(long, default_value = "runs/reward")]
+    out: PathBuf,
+    /// torch-cpu (or cpu) or cuda:0
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
+    let tasks = crate::tasks::Selection::tasks(&args.tasks);
+    for &task in &tasks {
+        ensure_told_by_scene(task)?;
+    }
+    models::set_threads(parallel::cores());
+    let world = load_world_model(&args.world_model, &args.device)?;
+    let pictures = world.info.config.inputs.has_cameras();
+    let data = |folder: &PathBuf| -> Result<(recorded::Recorded, PlayData)> {
+        let mut recorded = recorded::read(folder, pictures)?;
+        let episodes = recorded.raw.episodes.clone();
+        let raw = std::mem::take(&mut recorded.raw);
+        // What moments are chosen by stays beside.
+        recorded.raw.state = raw.state.clone();
+        recorded.raw.episodes = episodes;
+        let data = PlayData::new(raw, Some(world.info.observation_normaliser.clone()), world.device())
+            .with_context(|| format!("data set {}", folder.display()))?;
+        Ok((recorded, data))
+    };
+    let (demos, demo_data) = data(&args.demos)?;
+    let play = if args.play.exists() { Some(data(&args.play)?) } else { None };
+    let stride = world.info.config.actions_per_step;
+    let success = &config.success;
+    for task in tasks {
+        let mut noise = Noise::new(success.seed, &format!("success latents {task}"), world.device());
+        let windows = moments::demonstration_windows(&demos, task, stride);
+        ensure!(!windows.is_empty(), "data set {}: no demonstration of {task}", args.demos.display());
+        let mut labelled = label_windows(&world.model, &demo_data, &windows, success, &mut noise);
+        let mut sources = format!("{} demonstrations", windows.len());
+        if let Some((play, play_data)) = &play {
+            let seed = derive_seed(success.seed, &format!("success windows {task}"));
+            let windows = moments::play_windows(play, task, config.sim.scene, stride, STEPS, WINDOWS, seed);
+            labelled.extend(label_windows(&world.model, play_data, &windows, success, &mut noise));
+            sources += &format!(" and {} windows of play", windows.len());
+        }
+        let subject = Subject {
+            task: task.name().to_owned(),
+            world_model: world.identity.clone(),
+            provenance: provenance(sources.clone()),
+        };
+        let bar = ProgressBar::new(success.members as u64 * success.updates)
+            .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} updates, {eta} left  {msg}").context("progress bar")?);
+        let trained = train_success(&labelled, success, subject, |member, update, loss| {
+            bar.set_position(member as u64 * success.updates + update);
+            bar.set_message(format!("loss {loss:.3}"));
+            if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        bar.finish_and_clear();
+        let out = args.out.join(task.name());
+        trained.save(&out)?;
+        let info = &trained.info;
+        println!(
+            "{task:<22} threshold {:.3}  recorded: precision {:.3} recall {:.3}  dreamt: precision {:.3} recall {:.3}  ({sources})",
+            info.threshold, info.recorded.precision, info.recorded.recall, info.dreamt.precision, info.dreamt.recall
+        );
+        if info.dreamt.precision < success.precision {
+            tracing::warn!("{task}: no threshold tells dreamt successes with the precision asked for, {}", success.precision);
+        }
+    }
+    println!("wrote {}", args.out.display());
+    Ok(())
+}
+
+/// Where the classifier of a task lies.
+pub fn folder(out: &std::path::Path, task: Task) -> PathBuf {
+    out.join(task.name())
+}

@@ -1,0 +1,59 @@
+//! Learned world models, and the fine-tuning of diffusion policies inside them.
+//!
+//! A [`WorldModel`] learns from recorded play what follows what (`rssm`), a [`SuccessClassifier`] tells from its latents whether a task
+//! is done (`success`), and a [`Dream`] puts both behind the interface of an [`Environment`] (`dream`), with guards against believing
+//! it too much: MOREC's dynamics reward (`morec`) and the disagreement of prior heads. A [`Tuner`] improves a policy in an environment
+//! (`tune`): [`Ppo`], [`B2`] or [`D3po`].
+//!
+//! Tensors are written `[time, n, ..]`; a latent is `[h; z]`; actions and features are CALVIN's, in the units of `reverie-schema`.
+//!
+//! ```
+//! use reverie_world_model::{WorldModel, WorldModelConfig};
+//! let parameters: usize = WorldModel::parameters(&WorldModelConfig::default()).iter().map(|spec| spec.numel()).sum();
+//! assert_eq!(parameters / 100_000, 29);
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cameras;
+mod checkpoint;
+mod config;
+mod data;
+mod dream;
+mod environment;
+mod error;
+#[cfg(test)]
+mod gradient_check;
+mod layers;
+mod morec;
+mod noise;
+mod predict;
+mod rssm;
+mod state;
+mod store;
+mod success;
+mod train;
+mod tune;
+
+pub use cameras::{PICTURE_PX, reduce};
+pub use checkpoint::{TrainedWorldModel, WorldModelCheckpoint, WorldModelInfo};
+pub use config::{Inputs, WorldModelConfig};
+pub use data::{PICTURE_LEN, PlayData, RawPlay};
+pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, GuardedWorld, Imagined, Risk, disagreement, starts};
+pub use environment::{Environment, Forkable, Returns, RewardScale, Situation, Transition, advantages};
+pub use error::WorldModelError;
+pub use layers::{symexp, symlog};
+pub use morec::{DynamicsReward, DynamicsRewardConfig, Snapshot, random_windows, train as train_dynamics_reward};
+pub use noise::{Noise, sample_one_hot};
+pub use predict::{MlpDynamics, OpenLoop, disagreement_q99, open_loop};
+pub use rssm::{CAMERAS, Loss, Observed, Seen, Sequence, WorldModel, balanced_kl, gaussian_nll};
+pub use store::{Provenance, Stored};
+pub use success::{
+    Labelled, Quality, Subject, SuccessCheckpoint, SuccessClassifier, SuccessConfig, SuccessInfo, Window, contrast,
+    label as label_windows, train as train_success,
+};
+pub use train::{Ended, WorldModelProgress, WorldModelTrainer};
+pub use tune::{
+    B2, B2Config, Beside, ChainConfig, Chains, ChunkNoise, D3po, D3poConfig, DiffusionPolicy, Iteration, Judge, Learner, Method,
+    Outcome, ParetoJudge, Ppo, PpoConfig, Preference, Select, SuccessJudge, TuneConfig, Tuner, clip_ranges, denoising_discounts,
+    policy_loss, preference_loss,
+};

@@ -1,0 +1,295 @@
+//! MOREC's dynamics reward (Luo et al., ICLR 2024): discriminators that tell transitions of the data from those of the model,
+//! kept from many moments of their training; their mean verdict says how real a step of a dream is.
+//!
+//! ```text
+//! p_m = sigmoid(2 (clamp(logit, l_m, e_m) - l_m) / (e_m - l_m) - 1)     l_m, e_m: mean logit of m on the model's and on real steps
+//! D   = -ln(1 - mean_m p_m + 1e-9)                                        in [0.313, 1.313]
+//! ```
+//!
+//! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and a dream ends where the chosen one's `D` is below
+//! 0.6. Deviations: a transition is `[h, z], a -> z'` with `z'` of the posterior as real and `z'` of the prior, up to `depth` steps into
+//! a dream, as the model's; the generator is the trained world model itself and is not trained against the discriminators (the
+//! original's generator is, by a part of the code that was never released).
+
+use std::ops::{ControlFlow, Range};
+
+use rand::Rng;
+use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
+use reverie_policy::{Init, Linear, ParameterList, ParameterSpec, RawTensor, TensorTable, initial_values};
+use reverie_schema::{N_ACT, derive_seed};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::WorldModelError;
+use crate::config::WorldModelConfig;
+use crate::data::PlayData;
+use crate::error::Result;
+use crate::layers::{Dense, LayerNorm};
+use crate::noise::Noise;
+use crate::rssm::WorldModel;
+
+/// Against the logarithm of zero, as published.
+const EPS: f64 = 1e-9;
+/// Steps that the model sees before a dream begins.
+const CONTEXT: usize = 4;
+
+/// Discriminators and their training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DynamicsRewardConfig {
+    /// Discriminators that are kept (10 to 40 published).
+    pub snapshots: usize,
+    /// Updates between two of them.
+    pub updates_each: u64,
+    /// Width of hidden layers.
+    pub hidden: usize,
+    /// Windows in an update.
+    pub batch: usize,
+    /// Steps of a dream that is told from the data.
+    pub depth: usize,
+    /// Learning rate of AdamW.
+    pub learning_rate: f64,
+}
+
+impl Default for DynamicsRewardConfig {
+    fn default() -> Self {
+        Self { snapshots: 8, updates_each: 100, hidden: 64, batch: 64, depth: 12, learning_rate: 1e-3 }
+    }
+}
+
+/// What a discriminator says on average.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Mean logit of transitions of the data.
+    pub real: f64,
+    /// Mean logit of transitions of the model.
+    pub dreamt: f64,
+}
+
+/// The parameters of the discriminator number `snapshot`.
+pub fn discriminator_parameters(config: &WorldModelConfig, reward: &DynamicsRewardConfig, snapshot: usize) -> Vec<ParameterSpec> {
+    let mut list = ParameterList::default();
+    let prefix = format!("dynamics_reward.{snapshot}");
+    let n_context = config.latent() + config.actions_per_step * N_ACT;
+    list.linear(&format!("{prefix}.context"), n_context, reward.hidden);
+    let bound = 1.0 / (config.groups as f32).sqrt();
+    list.add(&format!("{prefix}.next.weight"), &[reward.hidden, config.stoch()], Init::Uniform { bound });
+    LayerNorm::list(&mut list, &format!("{prefix}.norm"), reward.hidden);
+    Dense::list(&mut list, &format!("{prefix}.1"), reward.hidden, reward.hidden);
+    list.linear(&format!("{prefix}.output"), reward.hidden, 1);
+    list.0
+}
+
+#[derive(Debug)]
+struct Discriminator {
+    context: Linear,
+    next: Tensor,
+    norm: LayerNorm,
+    hidden: Dense,
+    output: Linear,
+}
+
+impl Discriminator {
+    fn new(table: &TensorTable, snapshot: usize) -> Self {
+        let prefix = format!("dynamics_reward.{snapshot}");
+        Self {
+            context: table.linear(&format!("{prefix}.context")),
+            next: crate::layers::parameter(table, &format!("{prefix}.next.weight")),
+            norm: LayerNorm::new(table, &format!("{prefix}.norm")),
+            hidden: Dense::new(table, &format!("{prefix}.1")),
+            output: table.linear(&format!("{prefix}.output")),
+        }
+    }
+
+    /// `context`: `[n, latent + actions]`; `next`: `[n, candidates, stoch]`; returns `[n, candidates]`.
+    fn logits(&self, context: &Tensor, next: &Tensor) -> Tensor {
+        let sum = self.context.forward(context).unsqueeze(1) + next.linear(&self.next, None::<Tensor>);
+        self.output.forward(&self.hidden.forward(&self.norm.forward(&sum).silu())).squeeze_dim(-1)
+    }
+}
+
+/// The mean verdict of all discriminators.
+#[derive(Debug)]
+pub struct DynamicsReward {
+    members: Vec<(Discriminator, Snapshot)>,
+}
+
+impl DynamicsReward {
+    /// On parameters of [`discriminator_parameters`], one table for all; it shares their storage.
+    pub fn new(table: &TensorTable, snapshots: &[Snapshot]) -> Self {
+        let member = |(index, snapshot): (usize, &Snapshot)| (Discriminator::new(table, index), *snapshot);
+        Self { members: snapshots.iter().enumerate().map(member).collect() }
+    }
+
+    /// `D` of each candidate, `[n, candidates]`.
+    ///
+    /// # Shapes
+    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch]`.
+    pub fn score(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Tensor {
+        let context = Tensor::cat(&[latent, actions], -1);
+        let probability = |(member, snapshot): &(Discriminator, Snapshot)| {
+            mean_verdict(&member.logits(&context, next), *snapshot)
+        };
+        let sum = self.members.iter().map(probability).reduce(|a, b| a + b);
+        let mean = sum.map_or_else(|| next.ones_like().select(-1, 0), |sum| sum / self.members.len() as f64);
+        ((mean * -1.0 + 1.0) + EPS).log() * -1.0
+    }
+}
+
+/// A logit between a discriminator's two means, as a probability.
+fn mean_verdict(logits: &Tensor, Snapshot { real, dreamt }: Snapshot) -> Tensor {
+    let width = (real - dreamt).max(1e-6);
+    ((logits.clamp(dreamt, dreamt + width) - dreamt) * (2.0 / width) - 1.0).sigmoid()
+}
+
+/// Transitions of the data and of dreams from the same places under the same actions.
+struct Transitions {
+    context: [Tensor; 2],
+    next: [Tensor; 2],
+}
+
+fn draw(
+    model: &WorldModel,
+    data: &PlayData,
+    episodes: &Range<usize>,
+    config: &DynamicsRewardConfig,
+    noise: &mut Noise,
+) -> Result<Transitions> {
+    let settings = model.config();
+    let steps = CONTEXT + config.depth + 1;
+    let firsts = random_windows(data, episodes, steps * settings.actions_per_step, config.batch, noise)?;
+    let sequence = data.windows(&firsts, steps, settings);
+    let observed = model.observe(&sequence, &model.blank(firsts.len() as i64, &sequence.actions), noise).latents;
+    let mut latent = observed.get(CONTEXT as i64);
+    let depth = config.depth as i64;
+    let mut dreamt = vec![latent.shallow_clone()];
+    for step in 0..depth {
+        let (next, _) = model.imagine(&latent, &sequence.actions.get(CONTEXT as i64 + 1 + step), 1, noise);
+        latent = next.squeeze_dim(1);
+        dreamt.push(latent.shallow_clone());
+    }
+    let actions = sequence.actions.narrow(0, CONTEXT as i64 + 1, depth);
+    let pair = |latents: &Tensor| {
+        let context = Tensor::cat(&[&latents.narrow(0, 0, depth), &actions], -1).flatten(0, 1);
+        let next = model.split(&latents.narrow(0, 1, depth)).1.flatten(0, 1).unsqueeze(1);
+        (context, next)
+    };
+    let (real, fake) = (pair(&observed.narrow(0, CONTEXT as i64, depth + 1)), pair(&Tensor::stack(&dreamt, 0)));
+    Ok(Transitions { context: [real.0, fake.0], next: [real.1, fake.1] })
+}
+
+/// First frames of `count` windows of `length` frames, each within one of `episodes`.
+///
+/// # Errors
+/// [`WorldModelError::Data`] if no episode is that long.
+pub fn random_windows(
+    data: &PlayData,
+    episodes: &Range<usize>,
+    length: usize,
+    count: usize,
+    noise: &mut Noise,
+) -> Result<Vec<i64>> {
+    let long: Vec<&Range<usize>> = data.episodes()[episodes.clone()].iter().filter(|e| e.len() > length).collect();
+    if long.is_empty() {
+        return Err(WorldModelError::Data(format!("no episode is longer than {length} frames; record longer ones")));
+    }
+    let rng = noise.rng();
+    let window = |_| {
+        let episode = long[rng.random_range(0..long.len())];
+        rng.random_range(episode.start..episode.end - length) as i64
+    };
+    Ok((0..count).map(window).collect())
+}
+
+/// Trains discriminators for a finished world model; the weights of all snapshots by name, and what each says on average.
+///
+/// `report` is told the updates taken and the loss, and may stop it.
+///
+/// # Errors
+/// Too short episodes, [`WorldModelError::Diverged`], or that it was stopped.
+pub fn train(
+    model: &WorldModel,
+    data: &PlayData,
+    episodes: &Range<usize>,
+    config: &DynamicsRewardConfig,
+    mut report: impl FnMut(u64, f64) -> ControlFlow<()>,
+) -> Result<(Vec<(String, RawTensor)>, Vec<Snapshot>)> {
+    let settings = model.config();
+    let specs = discriminator_parameters(settings, config, 0);
+    let values = initial_values(&specs, derive_seed(settings.seed, "dynamics reward"));
+    let mut parameters = FlatParameters::new(specs, &values, data.device());
+    let discriminator = Discriminator::new(&parameters.table(), 0);
+    let mut optimiser = AdamW::new(&parameters.copy(), AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 });
+    let (mut tensors, mut snapshots) = (Vec::new(), Vec::new());
+    for update in 0..config.snapshots as u64 * config.updates_each {
+        let mut noise = Noise::new(settings.seed, "dynamics reward", data.device()).part(update);
+        let batch = {
+            let _guard = tch::no_grad_guard();
+            draw(model, data, episodes, config, &mut noise)?
+        };
+        let [real, dreamt] = [0, 1].map(|i| discriminator.logits(&batch.context[i], &batch.next[i]));
+        let objective = discrimination_loss(&real, &dreamt);
+        let gradient = parameters.gradient(&objective);
+        let _guard = tch::no_grad_guard();
+        let loss = objective.double_value(&[]);
+        if !loss.is_finite() {
+            return Err(WorldModelError::Diverged { what: "the discriminators' loss", update, loss });
+        }
+        optimiser.step(parameters.flat(), &gradient, update, config.learning_rate);
+        if report(update + 1, loss).is_break() {
+            return Err(WorldModelError::Data("interrupted while the discriminators were trained".into()));
+        }
+        if (update + 1).is_multiple_of(config.updates_each) {
+            let mean = |logits: &Tensor| logits.mean(Kind::Float).double_value(&[]);
+            let prefix = format!("dynamics_reward.{}", snapshots.len());
+            let named = parameters.named(&parameters.copy()).into_iter();
+            tensors.extend(named.map(|(name, value)| (name.replacen("dynamics_reward.0", &prefix, 1), value)));
+            snapshots.push(Snapshot { real: mean(&real), dreamt: mean(&dreamt) });
+        }
+    }
+    Ok((tensors, snapshots))
+}
+
+/// Binary cross-entropy of telling real transitions from dreamt ones.
+pub fn discrimination_loss(real: &Tensor, dreamt: &Tensor) -> Tensor {
+    (real * -1.0).softplus().mean(real.kind()) + dreamt.softplus().mean(dreamt.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradient_check::gradient_error;
+
+    /// The published ends: a verdict at or below the mean of dreams gives 0.313, one at or above that of data 1.313, and 0.6 is
+    /// crossed at a mean probability of 0.451.
+    #[test]
+    fn scores_lie_in_the_published_range() {
+        let snapshot = Snapshot { real: 2.0, dreamt: -1.0 };
+        let score = |logit: f64| {
+            let p = mean_verdict(&Tensor::from_slice(&[logit]), snapshot).double_value(&[0]);
+            -(1.0 - p + EPS).ln()
+        };
+        assert!((score(-7.0) - 0.313).abs() < 1e-3 && (score(9.0) - 1.313).abs() < 1e-3);
+        assert!((score(0.5) - 0.5_f64.ln().abs()).abs() < 1e-6, "half-way: p = 0.5");
+        let (mut low, mut high) = (-1.0, 2.0);
+        while high - low > 1e-6 {
+            let middle = 0.5 * (low + high);
+            if score(middle) < 0.6 { low = middle } else { high = middle }
+        }
+        let p = mean_verdict(&Tensor::from_slice(&[low]), snapshot).double_value(&[0]);
+        assert!((p - 0.451).abs() < 1e-3, "{p}");
+    }
+
+    #[test]
+    fn gradient_of_the_discrimination_loss() {
+        let mut noise = Noise::new(1, "logits", tch::Device::Cpu);
+        let (real, dreamt) = (noise.normal(&[6]), noise.normal(&[6]).to_kind(Kind::Double));
+        let real = real.to_kind(Kind::Double);
+        let at_real = |x: &Tensor| discrimination_loss(x, &dreamt);
+        let at_dreamt = |x: &Tensor| discrimination_loss(&real, x);
+        assert!(gradient_error(&real, at_real, at_real) < 1e-8);
+        assert!(gradient_error(&dreamt, at_dreamt, at_dreamt) < 1e-8);
+        let zero = Tensor::zeros([3], (Kind::Double, tch::Device::Cpu));
+        assert!((discrimination_loss(&zero, &zero).double_value(&[]) - 2.0 * 2.0_f64.ln()).abs() < 1e-12);
+    }
+}

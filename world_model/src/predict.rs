@@ -1,0 +1,155 @@
+//! How well the future is foretold: open-loop errors beside two baselines.
+
+use std::ops::Range;
+
+use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
+use reverie_policy::{ParameterList, STATE_FEATURES, initial_values};
+use reverie_schema::{N_ACT, derive_seed};
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use crate::config::WorldModelConfig;
+use crate::data::PlayData;
+use crate::dream::disagreement;
+use crate::error::Result;
+use crate::layers::{Mlp, MlpShape};
+use crate::morec::random_windows;
+use crate::noise::Noise;
+use crate::rssm::WorldModel;
+
+/// Steps that are seen before prediction begins.
+const CONTEXT: usize = 4;
+
+/// Root mean squared errors at each step of the future, over windows; the features' normalised units (half-ranges), and the TCP's
+/// position and the mechanisms in metres.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OpenLoop {
+    /// Over all features.
+    pub all: Vec<f64>,
+    /// Distance of the TCP, metres.
+    pub tcp_m: Vec<f64>,
+    /// Sliding door and drawer, metres.
+    pub mechanisms_m: Vec<f64>,
+}
+
+impl OpenLoop {
+    /// Mean over the steps of the error over all features.
+    pub fn mean(&self) -> f64 {
+        self.all.iter().sum::<f64>() / self.all.len().max(1) as f64
+    }
+
+    fn push(&mut self, predicted: &Tensor, seen: &Tensor, scale: &Tensor) {
+        let error = predicted - seen;
+        let rms = |t: Tensor| t.square().mean(Kind::Double).double_value(&[]).sqrt();
+        let metres = &error * scale;
+        self.all.push(rms(error.shallow_clone()));
+        self.tcp_m.push(rms(metres.narrow(-1, 0, 3)) * 3.0_f64.sqrt());
+        self.mechanisms_m.push(rms(metres.narrow(-1, 18, 2)));
+    }
+}
+
+/// A plain network as a world model: `s' = s + mlp([s; a])`, trained by the squared error of one step.
+#[derive(Debug)]
+pub struct MlpDynamics {
+    network: Mlp,
+    /// Keeps the weights' storage.
+    _parameters: FlatParameters,
+}
+
+impl MlpDynamics {
+    /// Trains one with as many hidden layers and about as many weights as the model has, on as many transitions.
+    ///
+    /// # Errors
+    /// Too short episodes.
+    pub fn train(data: &PlayData, episodes: &Range<usize>, config: &WorldModelConfig, updates: u64) -> Result<Self> {
+        let mut list = ParameterList::default();
+        let n_in = STATE_FEATURES + config.actions_per_step * N_ACT;
+        let shape = MlpShape { n_in, hidden: 2 * config.deter, layers: 3, n_out: STATE_FEATURES };
+        Mlp::list(&mut list, "mlp", shape);
+        let values = initial_values(&list.0, derive_seed(config.seed, "mlp dynamics"));
+        let mut parameters = FlatParameters::new(list.0, &values, data.device());
+        let network = Mlp::new(&parameters.table(), "mlp", 3);
+        let mut optimiser = AdamW::new(&parameters.copy(), AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 });
+        let stride = config.actions_per_step;
+        for update in 0..updates {
+            let mut noise = Noise::new(config.seed, "mlp dynamics", data.device()).part(update);
+            let firsts = random_windows(data, episodes, stride + 1, config.streams * config.sequence, &mut noise)?;
+            let now = Tensor::from_slice(&firsts);
+            let next = &now + stride as i64;
+            let (s, after) = (data.seen(&now, false).state, data.seen(&next, false).state);
+            let change = network.forward(&Tensor::cat(&[&s, &data.actions_before(&next, stride)], -1));
+            let loss = (change + &s).mse_loss(&after, tch::Reduction::Mean);
+            let gradient = parameters.gradient(&loss);
+            let _guard = tch::no_grad_guard();
+            let rate = 1e-3 * 0.5 * (1.0 + (std::f64::consts::PI * update as f64 / updates as f64).cos());
+            optimiser.step(parameters.flat(), &gradient, update, rate);
+        }
+        Ok(Self { network, _parameters: parameters })
+    }
+
+    fn step(&self, state: &Tensor, actions: &Tensor) -> Tensor {
+        (state + self.network.forward(&Tensor::cat(&[state, actions], -1))).clamp(-2.0, 2.0)
+    }
+}
+
+/// Foretells `steps` steps of the model along the actions of `count` random windows of `episodes`: by the model, by holding what was
+/// last seen, and by `mlp`.
+///
+/// # Errors
+/// Too short episodes.
+pub fn open_loop(
+    model: &WorldModel,
+    mlp: &MlpDynamics,
+    data: &PlayData,
+    episodes: &Range<usize>,
+    steps: usize,
+    count: usize,
+) -> Result<[OpenLoop; 3]> {
+    let _guard = tch::no_grad_guard();
+    let config = model.config();
+    let mut noise = Noise::new(config.seed, "open loop", data.device());
+    let length = CONTEXT + steps;
+    let firsts = random_windows(data, episodes, length * config.actions_per_step, count, &mut noise)?;
+    let sequence = data.windows(&firsts, length, config);
+    let context = data.windows(&firsts, CONTEXT, config);
+    let mut latent = model.observe(&context, &model.blank(count as i64, &sequence.actions), &mut noise).latents.get(-1);
+    let scale = Tensor::from_slice(&data.normaliser().scale).to_device(data.device());
+    let last = sequence.seen.state.get(CONTEXT as i64 - 1);
+    let mut by_mlp = last.shallow_clone();
+    let mut errors = [const { None }; 3].map(|_: Option<()>| OpenLoop::default());
+    for step in CONTEXT as i64..length as i64 {
+        let (actions, seen) = (sequence.actions.get(step), sequence.seen.state.get(step));
+        latent = model.imagine(&latent, &actions, 1, &mut noise).0.squeeze_dim(1);
+        by_mlp = mlp.step(&by_mlp, &actions);
+        errors[0].push(&model.decode_state(&latent), &seen, &scale);
+        errors[1].push(&last, &seen, &scale);
+        errors[2].push(&by_mlp, &seen, &scale);
+    }
+    Ok(errors)
+}
+
+/// The prior heads' disagreement that 99 of 100 imagined steps along `episodes` stay below, nats.
+///
+/// # Errors
+/// Too short episodes.
+pub fn disagreement_q99(model: &WorldModel, data: &PlayData, episodes: &Range<usize>) -> Result<f64> {
+    const WINDOWS: usize = 256;
+    const STEPS: usize = 8;
+    let _guard = tch::no_grad_guard();
+    let config = model.config();
+    let mut noise = Noise::new(config.seed, "disagreement", data.device());
+    let firsts = random_windows(data, episodes, (CONTEXT + STEPS) * config.actions_per_step, WINDOWS, &mut noise)?;
+    let sequence = data.windows(&firsts, CONTEXT + STEPS, config);
+    let seen = model.observe(&sequence, &model.blank(WINDOWS as i64, &sequence.actions), &mut noise).latents;
+    let mut latent = seen.get(CONTEXT as i64 - 1);
+    let mut all = Vec::new();
+    for step in CONTEXT as i64..(CONTEXT + STEPS) as i64 {
+        let (next, prior) = model.imagine(&latent, &sequence.actions.get(step), 1, &mut noise);
+        latent = next.squeeze_dim(1);
+        all.extend(Vec::<f32>::try_from(disagreement(&prior).to_device(tch::Device::Cpu)).expect("a vector"));
+    }
+    all.sort_by(f32::total_cmp);
+    // Heads that agree everywhere would make every step count as infinitely uncertain.
+    Ok(f64::from(all[(all.len() * 99) / 100]).max(1e-6))
+}
+

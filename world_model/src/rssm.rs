@@ -1,0 +1,455 @@
+//! The world model: a recurrent state-space model with categorical latents (Hafner et al., DreamerV2 2021, DreamerV3 2023).
+//!
+//! A latent is `[h; z]`: `h` (deterministic) remembers, `z` (categoricals, one-hot) says what can't be foretold.
+//!
+//! ```text
+//! recurrent   h_t = gru(silu(norm(W [z_{t-1}; a_{t-1}])), h_{t-1})
+//! prior       z_t ~ p_m(z | h_t)          for each head m
+//! posterior   z_t ~ q(z | h_t, e_t)       e_t = encoder(what is seen)
+//! decoder     state, pictures             from [h_t; z_t]
+//! loss        -ln p(seen) + kl_scale (balance KL(sg q || p) + (1 - balance) KL(q || sg p)),  each KL at least free_nats
+//! ```
+//!
+//! A step covers `actions_per_step` control steps, whose actions are `a`. Deviations from DreamerV3 and LUMOS: the decoder of
+//! the state is a Gaussian whose variance, one per feature, is the batch's own squared error (the optimal one; Rybkin et al.
+//! 2021), so that no scale has to be chosen between millimetres and nats; several prior heads, each of which leaves out a share
+//! of the episodes; the GRU normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers of two.
+
+use reverie_policy::{Linear, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable};
+use reverie_schema::N_ACT;
+use tch::{Kind, Tensor};
+
+use crate::cameras::{CameraDecoder, CameraEncoder};
+use crate::config::{Inputs, WorldModelConfig};
+use crate::layers::{Dense, Gru, Heads, Mlp, MlpShape, symexp, symlog};
+use crate::noise::{Noise, sample_one_hot};
+
+/// Features that the robot measures of itself: the first of the state features.
+pub const PROPRIO: usize = 18;
+/// Cameras of a model that looks: the static one and the gripper's.
+pub const CAMERAS: [&str; 2] = ["static", "gripper"];
+/// Smallest variance of a feature, squared half-ranges: a thousandth of the range is nobody's concern.
+const LEAST_VARIANCE: f64 = 1e-6;
+
+/// What is seen, frame by frame. Shapes begin with any number of dimensions, the same in all.
+#[derive(Debug)]
+pub struct Seen {
+    /// State features, normalised to [-1, 1], `[.., 51]`. All of them, even if the model may only look at the robot's own: the
+    /// rest is what it is taught to tell.
+    pub state: Tensor,
+    /// Pictures of [`CAMERAS`] in [-1, 1], `[.., 3, 64, 64]` each; empty without cameras.
+    pub pictures: Vec<Tensor>,
+}
+
+/// Parallel streams, cut at the same times.
+#[derive(Debug)]
+pub struct Sequence {
+    /// `[time, streams, ..]`.
+    pub seen: Seen,
+    /// Actions between the frame before and this one, `[time, streams, actions_per_step * n_act]`.
+    pub actions: Tensor,
+    /// 1 where a stream begins anew, so that what was before counts for nothing, `[time, streams]`.
+    pub begins: Tensor,
+    /// For each head, 1 where it learns from the stream, `[streams, heads]`.
+    pub learns: Tensor,
+}
+
+/// What the model made of a [`Sequence`].
+#[derive(Debug)]
+pub struct Observed {
+    /// `[time, streams, latent]`.
+    pub latents: Tensor,
+    /// Probabilities, `[time, streams, groups, classes]`.
+    pub posterior: Tensor,
+}
+
+/// The terms of the loss, means over time and streams.
+#[derive(Debug)]
+pub struct Loss {
+    /// What is minimised.
+    pub total: Tensor,
+    /// Negative log-likelihood of the state, nats up to a constant.
+    pub state: Tensor,
+    /// Squared error of the pictures, summed over pixels; 0 without cameras.
+    pub pictures: Tensor,
+    /// Divergence of the prior from the posterior before free nats and balance, nats.
+    pub kl: Tensor,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct WorldModel {
+    config: WorldModelConfig,
+    state_encoder: Mlp,
+    camera_encoders: Vec<CameraEncoder>,
+    input: Dense,
+    gru: Gru,
+    prior: Heads,
+    posterior_h: Linear,
+    posterior_e: Linear,
+    posterior_norm: Dense,
+    posterior: Linear,
+    state_decoder: Mlp,
+    camera_decoders: Vec<CameraDecoder>,
+}
+
+impl WorldModel {
+    /// Every parameter, in a fixed order.
+    pub fn parameters(config: &WorldModelConfig) -> Vec<ParameterSpec> {
+        let WorldModelConfig { deter, hidden, embed, camera_depth, heads, .. } = *config;
+        let (stoch, latent) = (config.stoch(), config.latent());
+        let mut list = ParameterList::default();
+        let list = &mut list;
+        Mlp::list(list, "encoder.state", MlpShape { n_in: seen_features(config.inputs), hidden: embed, layers: 1, n_out: embed });
+        let mut embedding = embed;
+        if config.inputs.has_cameras() {
+            for camera in CAMERAS {
+                CameraEncoder::list(list, &format!("encoder.{camera}"), camera_depth, embed);
+                embedding += embed;
+            }
+        }
+        Dense::list(list, "recurrent.input", stoch + config.actions_per_step * N_ACT, hidden);
+        Gru::list(list, "recurrent.gru", hidden, deter);
+        Heads::list(list, "prior", heads, MlpShape { n_in: deter, hidden, layers: 1, n_out: stoch });
+        list.linear("posterior.h", deter, hidden);
+        list.linear("posterior.e", embedding, hidden);
+        Dense::list(list, "posterior.0", hidden, hidden);
+        list.linear("posterior.1", hidden, stoch);
+        Mlp::list(list, "decoder.state", MlpShape { n_in: latent, hidden, layers: 2, n_out: STATE_FEATURES });
+        if config.inputs.has_cameras() {
+            for camera in CAMERAS {
+                CameraDecoder::list(list, &format!("decoder.{camera}"), camera_depth, latent);
+            }
+        }
+        std::mem::take(&mut list.0)
+    }
+
+    /// Builds the model on parameters of [`parameters`](Self::parameters); it shares their storage.
+    pub fn new(config: &WorldModelConfig, table: &TensorTable) -> Self {
+        let cameras: &[&str] = if config.inputs.has_cameras() { &CAMERAS } else { &[] };
+        Self {
+            config: config.clone(),
+            state_encoder: Mlp::new(table, "encoder.state", 1),
+            camera_encoders: cameras.iter().map(|c| CameraEncoder::new(table, &format!("encoder.{c}"))).collect(),
+            input: Dense::new(table, "recurrent.input"),
+            gru: Gru::new(table, "recurrent.gru"),
+            prior: Heads::new(table, "prior"),
+            posterior_h: table.linear("posterior.h"),
+            posterior_e: table.linear("posterior.e"),
+            posterior_norm: Dense::new(table, "posterior.0"),
+            posterior: table.linear("posterior.1"),
+            state_decoder: Mlp::new(table, "decoder.state", 2),
+            camera_decoders: cameras.iter().map(|c| CameraDecoder::new(table, &format!("decoder.{c}"))).collect(),
+        }
+    }
+
+    /// The sizes.
+    pub fn config(&self) -> &WorldModelConfig {
+        &self.config
+    }
+
+    /// What is seen as an embedding, `[n, ..] -> [n, embedding]`.
+    pub fn encode(&self, seen: &Seen) -> Tensor {
+        let own = seen.state.narrow(-1, 0, seen_features(self.config.inputs) as i64);
+        let mut parts = vec![self.state_encoder.forward(&symlog(&own))];
+        for (encoder, pictures) in self.camera_encoders.iter().zip(&seen.pictures) {
+            parts.push(encoder.forward(pictures));
+        }
+        Tensor::cat(&parts, -1)
+    }
+
+    /// The next deterministic part, `[n, deter]`, after `actions`, `[n, actions_per_step * n_act]`.
+    fn recur(&self, latent: &Tensor, actions: &Tensor) -> Tensor {
+        let (h, z) = self.split(latent);
+        self.gru.forward(&self.input.forward(&Tensor::cat(&[&z, actions], -1)), &h)
+    }
+
+    /// Prior probabilities of all heads, `[n, deter] -> [n, heads, groups, classes]`.
+    pub fn prior(&self, h: &Tensor) -> Tensor {
+        let logits = self.prior.forward(h);
+        self.probabilities(&logits.view([h.size()[0], self.config.heads as i64, -1]))
+    }
+
+    /// Follows streams with what is seen of them.
+    ///
+    /// # Shapes
+    /// `start`: the latents before the first step, `[streams, latent]`.
+    pub fn observe(&self, sequence: &Sequence, start: &Tensor, noise: &mut Noise) -> Observed {
+        let (time, streams) = (sequence.actions.size()[0], sequence.actions.size()[1]);
+        let flat = Seen {
+            state: sequence.seen.state.flatten(0, 1),
+            pictures: sequence.seen.pictures.iter().map(|p| p.flatten(0, 1)).collect(),
+        };
+        // What does not depend on the state is done for all times at once.
+        let from_seen = self.posterior_e.forward(&self.encode(&flat)).view([time, streams, -1]);
+        let mut latent = start.shallow_clone();
+        let (mut latents, mut posteriors) = (Vec::new(), Vec::new());
+        for t in 0..time {
+            let keep = (sequence.begins.get(t) * -1.0 + 1.0).unsqueeze(-1);
+            let actions = sequence.actions.get(t) * &keep;
+            let h = self.recur(&(latent * &keep), &actions);
+            let posterior = self.posterior(&h, &from_seen.get(t));
+            latent = self.assemble(&h, &posterior, &noise.uniform(&[streams, self.config.groups as i64]));
+            latents.push(latent.shallow_clone());
+            posteriors.push(posterior);
+        }
+        Observed { latents: Tensor::stack(&latents, 0), posterior: Tensor::stack(&posteriors, 0) }
+    }
+
+    /// The next latents by the prior, without seeing anything: [`imagine_with`](Self::imagine_with) under noise of its own.
+    pub fn imagine(&self, latent: &Tensor, actions: &Tensor, candidates: i64, noise: &mut Noise) -> (Tensor, Tensor) {
+        self.imagine_with(latent, actions, &noise.uniform(&[latent.size()[0], candidates, self.config.groups as i64]))
+    }
+
+    /// The next latents by the prior. Candidates are drawn from the heads in turn.
+    ///
+    /// # Shapes
+    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `uniform`: `[n, candidates, groups]`; returns
+    /// `[n, candidates, latent]` and the heads' probabilities, `[n, heads, groups, classes]`.
+    pub fn imagine_with(&self, latent: &Tensor, actions: &Tensor, uniform: &Tensor) -> (Tensor, Tensor) {
+        let (n, candidates, heads) = (latent.size()[0], uniform.size()[1], self.config.heads as i64);
+        let h = self.recur(latent, actions);
+        let prior = self.prior(&h);
+        let turns: Vec<i64> = (0..candidates).map(|c| c % heads).collect();
+        let chosen = prior.index_select(1, &Tensor::from_slice(&turns).to_device(prior.device()));
+        let h = h.unsqueeze(1).expand([n, candidates, -1], false);
+        (self.assemble(&h, &chosen, uniform), prior)
+    }
+
+    /// State features that a latent stands for, normalised, `[.., latent] -> [.., 51]`.
+    pub fn decode_state(&self, latents: &Tensor) -> Tensor {
+        symexp(&self.state_decoder.forward(latents))
+    }
+
+    /// Pictures that a latent stands for, `[n, latent] -> [n, 3, 64, 64]` for each camera.
+    pub fn decode_pictures(&self, latents: &Tensor) -> Vec<Tensor> {
+        self.camera_decoders.iter().map(|decoder| decoder.forward(latents)).collect()
+    }
+
+    /// The loss of what was observed.
+    pub fn loss(&self, sequence: &Sequence, observed: &Observed) -> Loss {
+        let latents = observed.latents.flatten(0, 1);
+        let target = symlog(&sequence.seen.state.flatten(0, 1));
+        let state = gaussian_nll(&self.state_decoder.forward(&latents), &target);
+        let mut pictures = state.zeros_like();
+        for (decoder, want) in self.camera_decoders.iter().zip(&sequence.seen.pictures) {
+            let error = decoder.forward(&latents) - want.flatten(0, 1);
+            pictures += error.square().sum_dim_intlist([1_i64, 2, 3].as_slice(), false, error.kind()).mean(error.kind());
+        }
+        let h = latents.narrow(-1, 0, self.config.deter as i64);
+        let posterior = observed.posterior.flatten(0, 1).unsqueeze(1);
+        let learns = sequence.learns.unsqueeze(0).expand([sequence.actions.size()[0], -1, -1], false).flatten(0, 1);
+        let (kl, balanced) = balanced_kl(&posterior, &self.prior(&h), &learns, &self.config);
+        let total = &state + &pictures * self.config.picture_scale + &balanced * self.config.kl_scale;
+        Loss { total, state, pictures, kl }
+    }
+
+    /// The latent of streams that have not begun, `[streams, latent]`.
+    pub fn blank(&self, streams: i64, like: &Tensor) -> Tensor {
+        Tensor::zeros([streams, self.config.latent() as i64], (like.kind(), like.device()))
+    }
+
+    /// Deterministic and stochastic part.
+    pub fn split(&self, latent: &Tensor) -> (Tensor, Tensor) {
+        let deter = self.config.deter as i64;
+        (latent.narrow(-1, 0, deter), latent.narrow(-1, deter, self.config.stoch() as i64))
+    }
+
+    fn posterior(&self, h: &Tensor, from_seen: &Tensor) -> Tensor {
+        let x = self.posterior_norm.forward(&(self.posterior_h.forward(h) + from_seen).silu());
+        self.probabilities(&self.posterior.forward(&x))
+    }
+
+    /// `[.., groups * classes]` logits to `[.., groups, classes]` with the uniform share mixed in.
+    fn probabilities(&self, logits: &Tensor) -> Tensor {
+        let mut shape = logits.size();
+        shape.pop();
+        shape.extend([self.config.groups as i64, self.config.classes as i64]);
+        let softmax = logits.view(shape.as_slice()).softmax(-1, logits.kind());
+        softmax * (1.0 - self.config.unimix) + self.config.unimix / self.config.classes as f64
+    }
+
+    /// `[h; z]` with `z` sampled; gradients pass straight through the sample to the probabilities.
+    fn assemble(&self, h: &Tensor, probabilities: &Tensor, uniform: &Tensor) -> Tensor {
+        let sample = sample_one_hot(&probabilities.detach(), uniform);
+        let z = sample + probabilities - probabilities.detach();
+        Tensor::cat(&[h, &z.flatten(-2, -1)], -1)
+    }
+}
+
+fn seen_features(inputs: Inputs) -> usize {
+    match inputs {
+        Inputs::Vision => PROPRIO,
+        Inputs::State | Inputs::Hybrid => STATE_FEATURES,
+    }
+}
+
+/// Negative log-likelihood under a Gaussian whose variance, one per feature, is the mean squared error over the rows: half the
+/// logarithm of that error, summed over features. `[n, features]` both; constants are left out.
+pub fn gaussian_nll(mean: &Tensor, target: &Tensor) -> Tensor {
+    let error = (mean - target).square().mean_dim([0_i64].as_slice(), false, mean.kind());
+    (error + LEAST_VARIANCE).log().sum(mean.kind()) * 0.5
+}
+
+/// Divergence of the heads from the posterior, in nats: the mean as it is, and balanced with free nats, for the loss.
+///
+/// # Shapes
+/// `posterior`: `[n, 1, groups, classes]`; `prior`: `[n, heads, groups, classes]`; `learns`: `[n, heads]`.
+pub fn balanced_kl(posterior: &Tensor, prior: &Tensor, learns: &Tensor, config: &WorldModelConfig) -> (Tensor, Tensor) {
+    let weight = learns / learns.sum(Kind::Float).clamp_min(1.0);
+    let mean = |kl: &Tensor| (kl * &weight).sum(kl.kind());
+    let to_prior = kl(&posterior.detach(), prior);
+    let to_posterior = kl(posterior, &prior.detach());
+    let balanced = mean(&to_prior.clamp_min(config.free_nats)) * config.kl_balance
+        + mean(&to_posterior.clamp_min(config.free_nats)) * (1.0 - config.kl_balance);
+    (mean(&to_prior).detach(), balanced)
+}
+
+/// `KL(q || p)` summed over groups, `[n, heads]`.
+fn kl(q: &Tensor, p: &Tensor) -> Tensor {
+    (q * (q.log() - p.log())).sum_dim_intlist([-1_i64, -2].as_slice(), false, p.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use reverie_policy::{initial_values, train::FlatParameters};
+    use tch::Device;
+
+    use super::*;
+    use crate::gradient_check::gradient_error;
+
+    fn tiny(inputs: Inputs) -> WorldModelConfig {
+        WorldModelConfig {
+            inputs,
+            actions_per_step: 2,
+            deter: 6,
+            groups: 2,
+            classes: 3,
+            hidden: 5,
+            embed: 4,
+            camera_depth: 1,
+            heads: 2,
+            ..WorldModelConfig::default()
+        }
+    }
+
+    fn model(config: &WorldModelConfig) -> (WorldModel, FlatParameters) {
+        let specs = WorldModel::parameters(config);
+        let values = initial_values(&specs, 1);
+        let parameters = FlatParameters::new(specs, &values, Device::Cpu);
+        (WorldModel::new(config, &parameters.table()), parameters)
+    }
+
+    fn sequence(config: &WorldModelConfig, time: i64, streams: i64, seed: u64) -> Sequence {
+        let mut noise = Noise::new(seed, "sequence", Device::Cpu);
+        let cameras = if config.inputs.has_cameras() { 2 } else { 0 };
+        Sequence {
+            seen: Seen {
+                state: noise.normal(&[time, streams, STATE_FEATURES as i64]) * 0.5,
+                pictures: (0..cameras).map(|_| noise.uniform(&[time, streams, 3, 64, 64])).collect(),
+            },
+            actions: noise.normal(&[time, streams, (config.actions_per_step * N_ACT) as i64]),
+            begins: Tensor::zeros([time, streams], (Kind::Float, Device::Cpu)),
+            learns: Tensor::ones([streams, config.heads as i64], (Kind::Float, Device::Cpu)),
+        }
+    }
+
+    #[test]
+    fn every_input_kind_is_observed_imagined_and_has_gradients_everywhere() {
+        for inputs in [Inputs::State, Inputs::Vision, Inputs::Hybrid] {
+            let config = WorldModelConfig { free_nats: 0.0, ..tiny(inputs) };
+            let (model, parameters) = model(&config);
+            let sequence = sequence(&config, 3, 2, 7);
+            let mut noise = Noise::new(3, "z", Device::Cpu);
+            let observed = model.observe(&sequence, &model.blank(2, &sequence.actions), &mut noise);
+            assert_eq!(observed.latents.size(), [3, 2, 12]);
+            let loss = model.loss(&sequence, &observed);
+            let gradient = parameters.gradient(&loss.total);
+            let mut at = 0;
+            for spec in parameters.specs() {
+                let part = gradient.narrow(0, at, spec.numel() as i64).abs().max().double_value(&[]);
+                assert!(part > 0.0 && part.is_finite(), "{inputs:?}: {} has gradient {part}", spec.name);
+                at += spec.numel() as i64;
+            }
+            let _guard = tch::no_grad_guard();
+            let (next, prior) = model.imagine(&observed.latents.get(2), &sequence.actions.get(0), 4, &mut noise);
+            assert_eq!((next.size(), prior.size()), (vec![2, 4, 12], vec![2, 2, 2, 3]));
+            let (_, z) = model.split(&next);
+            assert_eq!(z.sum(Kind::Float).double_value(&[]), 2.0 * 4.0 * 2.0, "one class of each group");
+        }
+    }
+
+    /// What happened before a stream begins anew leaves no trace: neither state nor action nor sight.
+    #[test]
+    fn beginnings_forget_everything() {
+        let config = tiny(Inputs::State);
+        let (model, _parameters) = model(&config);
+        let _guard = tch::no_grad_guard();
+        let (mut one, mut two) = (sequence(&config, 4, 2, 1), sequence(&config, 4, 2, 2));
+        for sequence in [&mut one, &mut two] {
+            let _ = sequence.begins.get(2).fill_(1.0);
+        }
+        two.seen.state.narrow(0, 2, 2).copy_(&one.seen.state.narrow(0, 2, 2));
+        two.actions.narrow(0, 3, 1).copy_(&one.actions.narrow(0, 3, 1));
+        let run = |sequence: &Sequence, start: f64| {
+            let start = model.blank(2, &sequence.actions) + start;
+            model.observe(sequence, &start, &mut Noise::new(5, "z", Device::Cpu)).latents.narrow(0, 2, 2)
+        };
+        assert_eq!(run(&one, 0.0), run(&two, 0.7));
+    }
+
+    /// Written out for one group of two classes.
+    #[test]
+    fn divergence_equals_the_written_out_sum_and_free_nats_hold_it() {
+        let tensor = |v: &[f64], shape: &[i64]| Tensor::from_slice(v).view(shape);
+        let q = tensor(&[0.5, 0.5], &[1, 1, 1, 2]);
+        let p = tensor(&[0.9, 0.1, 0.5, 0.5], &[1, 2, 1, 2]);
+        let learns = tensor(&[1.0, 0.0], &[1, 2]);
+        let config = WorldModelConfig { free_nats: 0.1, ..WorldModelConfig::default() };
+        let want = 0.5 * (0.5_f64 / 0.9).ln() + 0.5 * (0.5_f64 / 0.1).ln();
+        let (plain, balanced) = balanced_kl(&q, &p, &learns, &config);
+        assert!((plain.double_value(&[]) - want).abs() < 1e-12);
+        assert!((balanced.double_value(&[]) - want).abs() < 1e-12, "both halves are equal in value");
+        let (_, held) = balanced_kl(&q, &p, &learns, &WorldModelConfig { free_nats: 3.0, ..config });
+        assert!((held.double_value(&[]) - 3.0).abs() < 1e-12);
+    }
+
+    /// The prior's gradient is `balance` times that of KL(q || p) in p, the posterior's `1 - balance` times that in q.
+    #[test]
+    fn gradients_of_the_losses_are_those_of_finite_differences() {
+        let mut noise = Noise::new(1, "logits", Device::Cpu);
+        let q = noise.normal(&[3, 1, 2, 4]).to_kind(Kind::Double);
+        let p = noise.normal(&[3, 2, 2, 4]).to_kind(Kind::Double);
+        let learns = Tensor::ones([3, 2], (Kind::Double, Device::Cpu));
+        let config = WorldModelConfig { free_nats: 0.0, kl_balance: 0.8, ..WorldModelConfig::default() };
+        let softmax = |x: &Tensor| x.softmax(-1, Kind::Double);
+        let loss = |q: &Tensor, p: &Tensor| balanced_kl(&softmax(q), &softmax(p), &learns, &config).1;
+        let plain = |q: &Tensor, p: &Tensor| kl(&softmax(q), &softmax(p)).mean(Kind::Double);
+        assert!(gradient_error(&p, |p| loss(&q, p), |p| plain(&q, p) * 0.8) < 1e-7);
+        assert!(gradient_error(&q, |q| loss(q, &p), |q| plain(q, &p) * 0.2) < 1e-7);
+
+        let mean = noise.normal(&[5, 3]).to_kind(Kind::Double);
+        let target = noise.normal(&[5, 3]).to_kind(Kind::Double);
+        let nll = |mean: &Tensor| gaussian_nll(mean, &target);
+        assert!(gradient_error(&mean, nll, nll) < 1e-7);
+    }
+
+    /// DiWA's world model has 39.9 million parameters. (Padded convolutions end in larger pictures: half the channels.)
+    #[test]
+    fn the_large_preset_has_the_published_size() {
+        let config = WorldModelConfig {
+            inputs: Inputs::Vision,
+            deter: 1024,
+            groups: 32,
+            classes: 32,
+            hidden: 1000,
+            embed: 1024,
+            camera_depth: 24,
+            heads: 1,
+            actions_per_step: 1,
+            ..WorldModelConfig::default()
+        };
+        let total: usize = WorldModel::parameters(&config).iter().map(ParameterSpec::numel).sum();
+        assert!((total as f64 / 39.9e6 - 1.0).abs() < 0.03, "{total}");
+    }
+}
