@@ -95,8 +95,13 @@ impl Played {
 
 /// Lets `actor` try `task` from the start with this seed.
 pub fn attempt(config: &Config, actor: &mut Actor, task: Task, seed: u64) -> Result<Attempt> {
+    attempt_with_noise(config, actor, task, seed, seed)
+}
+
+/// The same with a seed of its own for what the actor draws, so that one start can be tried more than once.
+pub fn attempt_with_noise(config: &Config, actor: &mut Actor, task: Task, seed: u64, noise: u64) -> Result<Attempt> {
     let mut rig = Rig::new(config, task, seed)?;
-    actor.begin(task, config.sim.scene, seed)?;
+    actor.begin(task, config.sim.scene, noise)?;
     let most = if matches!(actor, Actor::Expert(_)) { EXPERT_STEPS } else { config.decode.max_steps };
     let (mut plans, mut played) = (Vec::new(), Played::default());
     let mut success = false;

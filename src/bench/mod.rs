@@ -1,6 +1,8 @@
 //! `reverie bench`: speed on this machine, beside peers.
 
 mod decode;
+#[cfg(feature = "learn")]
+mod dreams;
 mod sim;
 
 use anyhow::Result;
@@ -13,11 +15,16 @@ pub enum What {
     Sim(sim::Args),
     /// The decode engine beside OpenVINO, ONNX Runtime and libtorch; decoders by evaluations, latency and success
     Decode(Box<decode::Args>),
+    /// Fine-tuning in dreams: before and after, ablations, cost
+    #[cfg(feature = "learn")]
+    Dreams(Box<dreams::Args>),
 }
 
 pub fn run(config: &Config, what: &What) -> Result<()> {
     match what {
         What::Sim(args) => sim::run(config, args),
         What::Decode(args) => decode::run(config, args),
+        #[cfg(feature = "learn")]
+        What::Dreams(args) => dreams::run(config, args),
     }
 }

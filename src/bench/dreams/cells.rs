@@ -1,0 +1,183 @@
+//! What is compared with what.
+
+use anyhow::Result;
+use reverie_policy::{Checkpoint, DecoderConfig};
+use reverie_sim::Task;
+use serde_json::{Value, json};
+
+use super::runner::{Cell, Runner};
+use crate::{actor::Actor, attempt::attempt_with_noise, models, parallel, report::Rate};
+
+/// Tries of each start for success@16.
+const TRIES: usize = 16;
+/// Starts of each task for success@16.
+const STARTS: usize = 50;
+
+/// As configured.
+pub fn plain() -> Cell {
+    cell("ppo", &[], &[])
+}
+
+fn cell(name: &str, sets: &[&str], arguments: &[&str]) -> Cell {
+    let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    Cell { name: name.into(), sets: own(sets), arguments: own(arguments) }
+}
+
+/// All cells of the ablation. Imagined steps are about equal: the other algorithms live through whole episodes from each moment.
+fn all() -> Vec<Cell> {
+    vec![
+        plain(),
+        cell("bc0", &["finetune.cloning=0.0"], &[]),
+        cell("bc0025", &["finetune.cloning=0.025"], &[]),
+        cell("bc01", &["finetune.cloning=0.1"], &[]),
+        cell("bc05", &["finetune.cloning=0.5"], &[]),
+        cell("morec_off", &["finetune.dream.candidates=0"], &[]),
+        cell("penalty_off", &["finetune.dream.penalty=0.0"], &[]),
+        cell("guards_off", &["finetune.dream.candidates=0", "finetune.dream.penalty=0.0", "finetune.dream.successes_in_a_row=1"], &[]),
+        cell("risk_min", &["finetune.dream.risk=min", "finetune.dream.penalty=0.2"], &[]),
+        cell("b2", &["finetune.method=b2"], &[]),
+        cell("d3po", &["finetune.method=d3po"], &[]),
+        cell("d3po_pareto", &["finetune.method=d3po"], &["--prefer", "pareto"]),
+        cell("online", &["finetune.dream.dreams=50", "finetune.iterations=40"], &["--in", "simulation"]),
+    ]
+}
+
+/// One table: what each cell imagines, what the simulation says, how far it went from the base, and how diverse it still is.
+pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<(Value, Value)> {
+    let cells: Vec<Cell> = all().into_iter().filter(|cell| only.is_empty() || only.contains(&cell.name)).collect();
+    let seeds: Vec<u64> = (0..runner.args.seeds).collect();
+    runner.tune(&cells.iter().collect::<Vec<_>>(), tasks, &seeds)?;
+    let base = models::load(&runner.args.policy)?;
+    let mut rows = Vec::new();
+    println!(
+        "{:<14} {:>9} {:>24} {:>6} {:>9} {:>10} {:>11}",
+        "cell", "imagined", "simulated", "gap", "success@1", "success@16", "from base"
+    );
+    let (mut rate, mut once, mut ever) = (Rate::default(), Rate::default(), Rate::default());
+    for &task in tasks {
+        rate += runner.success(&base, task, runner.args.seed, runner.args.episodes)?;
+        let [one, any] = tries(runner, &base, task)?;
+        (once, ever) = (sum(once, one), sum(ever, any));
+    }
+    rows.push(row("base", None, rate, [once, ever], 0.0, 0));
+    for cell in &cells {
+        let (mut rate, mut once, mut ever) = (Rate::default(), Rate::default(), Rate::default());
+        let (mut imagined, mut divergence, mut steps, mut count) = (0.0, 0.0, 0, 0.0);
+        for &task in tasks {
+            for &seed in &seeds {
+                let tuned = runner.load(cell, task, seed)?;
+                let first = runner.args.seed + seed * runner.args.episodes;
+                rate += runner.success(&tuned.checkpoint, task, first, runner.args.episodes)?;
+                let [one, any] = tries(runner, &tuned.checkpoint, task)?;
+                (once, ever) = (sum(once, one), sum(ever, any));
+                imagined += tuned.imagined;
+                divergence += tuned.divergence;
+                steps += tuned.steps;
+                count += 1.0;
+            }
+        }
+        rows.push(row(&cell.name, Some(imagined / count), rate, [once, ever], divergence / count, steps / count as u64));
+    }
+    let of = |cell: &str, key: &str| rows.iter().find(|row| row["cell"] == cell).and_then(|row| row[key].as_f64());
+    let mut claims = serde_json::Map::new();
+    let mut claim = |name: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            claims.insert(name.into(), json!(value));
+        }
+    };
+    for (name, cell, key) in [
+        ("bc0_imagined_minus_simulated", "bc0", "imagined_minus_simulated"),
+        ("bc05_imagined_minus_simulated", "bc05", "imagined_minus_simulated"),
+        ("morec_on", "ppo", "simulated"),
+        ("morec_off", "morec_off", "simulated"),
+        ("ppo", "ppo", "simulated"),
+        ("b2", "b2", "simulated"),
+        ("d3po", "d3po", "simulated"),
+        ("base", "base", "simulated"),
+        ("online", "online", "simulated"),
+        ("base_success_at_16", "base", "success_at_16"),
+        ("ppo_success_at_16", "ppo", "success_at_16"),
+    ] {
+        claim(name, of(cell, key));
+    }
+    Ok((Value::Object(claims), json!(rows)))
+}
+
+fn sum(mut a: Rate, b: Rate) -> Rate {
+    a += b;
+    a
+}
+
+fn row(cell: &str, imagined: Option<f64>, simulated: Rate, [once, ever]: [Rate; 2], divergence: f64, steps: u64) -> Value {
+    let [low, high] = simulated.wilson95();
+    let gap = imagined.map(|imagined| imagined - simulated.mean());
+    println!(
+        "{cell:<14} {:>9} {:>24} {:>6} {:>9.3} {:>10.3} {divergence:>11.2}",
+        imagined.map_or_else(|| "-".into(), |v| format!("{:.1} %", 100.0 * v)),
+        format!("{:5.1} % [{:.1}, {:.1}]", 100.0 * simulated.mean(), 100.0 * low, 100.0 * high),
+        gap.map_or_else(|| "-".into(), |v| format!("{:+.1}", 100.0 * v)),
+        once.mean(),
+        ever.mean(),
+    );
+    json!({
+        "cell": cell, "imagined": imagined, "simulated": simulated.mean(), "wilson95": simulated.wilson95(),
+        "episodes": simulated.trials, "imagined_minus_simulated": gap, "success_at_1": once.mean(), "success_at_16": ever.mean(),
+        "starts_at_16": ever.trials, "divergence_from_base_nats": divergence, "steps": steps,
+    })
+}
+
+/// Each start tried several times with other noise: how often a try succeeds, and how often any does.
+fn tries(runner: &Runner<'_>, checkpoint: &Checkpoint, task: Task) -> Result<[Rate; 2]> {
+    let outcomes = parallel::map(
+        STARTS,
+        parallel::cores(),
+        || Actor::policy(runner.config, checkpoint, &DecoderConfig::ddpm(), runner.config.finetune.chain.rows, "cpu"),
+        |actor, index| {
+            let seed = runner.args.seed + index as u64;
+            (0..TRIES as u64)
+                .map(|noise| Ok(attempt_with_noise(runner.config, actor, task, seed, seed.wrapping_mul(1000) + noise)?.success))
+                .collect::<Result<Vec<bool>>>()
+        },
+    )?;
+    let all = outcomes.iter().flatten();
+    let once = Rate { successes: all.clone().filter(|s| **s).count() as u64, trials: all.count() as u64 };
+    let ever = Rate { successes: outcomes.iter().filter(|tries| tries.contains(&true)).count() as u64, trials: STARTS as u64 };
+    Ok([once, ever])
+}
+
+/// The tuned policies by full decoding and by RTI.
+pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
+    let cell = plain();
+    let seeds: Vec<u64> = (0..runner.args.seeds).collect();
+    runner.tune(&[&cell], tasks, &seeds)?;
+    let decode = &runner.config.decode;
+    let decoders = [
+        ("full", (decode.ddpm.clone(), runner.config.finetune.chain.rows)),
+        ("rti", (decode.rti.clone(), decode.few_step_rows)),
+        ("cold_ddim", (decode.cold_ddim.clone(), decode.few_step_rows)),
+    ];
+    let mut rows = Vec::new();
+    let mut claims = serde_json::Map::new();
+    for (name, decoder) in &decoders {
+        let (mut total, mut evaluations, mut most, mut count) = (Rate::default(), 0.0, 0, 0.0);
+        for &task in tasks {
+            let mut rate = Rate::default();
+            for &seed in &seeds {
+                let tuned = runner.load(&cell, task, seed)?;
+                let first = runner.args.seed + seed * runner.args.episodes;
+                let (one, mean, worst) = runner.attempts(&tuned.checkpoint, decoder, task, first, runner.args.episodes)?;
+                rate += one;
+                evaluations += mean;
+                most = most.max(worst);
+                count += 1.0;
+            }
+            println!("{name:<10} {:<22} {:5.1} %", task.name(), 100.0 * rate.mean());
+            rows.push(json!({ "decoder": name, "task": task.name(), "success": rate.mean(), "wilson95": rate.wilson95(), "episodes": rate.trials }));
+            total += rate;
+        }
+        claims.insert(format!("tuned_{name}"), json!(total.mean()));
+        claims.insert(format!("tuned_{name}_evaluations_mean"), json!(evaluations / count));
+        claims.insert(format!("tuned_{name}_evaluations_most"), json!(most));
+    }
+    Ok((Value::Object(claims), json!(rows)))
+}

@@ -1,0 +1,182 @@
+//! Tunings as processes of their own, side by side, and their evaluation. What is finished is not made again.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::Ordering,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use reverie_policy::{Checkpoint, DecoderConfig};
+use reverie_sim::Task;
+use serde::Deserialize;
+
+use super::Args;
+use crate::{actor::Actor, attempt::attempt, config::Config, models, parallel, report::Rate};
+
+/// A way of tuning that is compared with others.
+pub struct Cell {
+    pub name: String,
+    /// `--set` overlays.
+    pub sets: Vec<String>,
+    /// Further arguments of `reverie finetune`.
+    pub arguments: Vec<String>,
+}
+
+/// A tuned policy.
+pub struct Tuned {
+    pub checkpoint: Checkpoint,
+    pub minutes: f64,
+    pub environment_steps: u64,
+    pub steps: u64,
+    /// Mean over the last iterations.
+    pub imagined: f64,
+    pub divergence: f64,
+}
+
+#[derive(Deserialize)]
+struct History {
+    iterations: Vec<reverie_world_model::Iteration>,
+    environment_steps: u64,
+    minutes: f64,
+}
+
+/// Iterations at the end that imagined success is taken over.
+const LAST: usize = 5;
+
+pub struct Runner<'a> {
+    pub config: &'a Config,
+    pub args: &'a Args,
+    program: PathBuf,
+    settings: PathBuf,
+}
+
+impl<'a> Runner<'a> {
+    pub fn new(config: &'a Config, args: &'a Args) -> Result<Self> {
+        std::fs::create_dir_all(&args.work).with_context(|| format!("cannot make the folder {}", args.work.display()))?;
+        let settings = args.work.join("config.toml");
+        let text = toml::to_string_pretty(config).context("the configuration as TOML")?;
+        // What was tuned under other settings must not be taken for these.
+        if let Ok(before) = std::fs::read_to_string(&settings) {
+            ensure!(
+                before == text,
+                "{} holds tunings under another configuration; choose another --work folder, or remove it",
+                args.work.display()
+            );
+        }
+        crate::report::write_atomically(&settings, text.as_bytes())?;
+        models::set_threads(1);
+        Ok(Self { config, args, program: std::env::current_exe().context("this program's own path")?, settings })
+    }
+
+    fn folder(&self, cell: &Cell, task: Task, seed: u64) -> PathBuf {
+        self.args.work.join(&cell.name).join(format!("{task}_{seed}"))
+    }
+
+    /// Makes what is missing of all these, side by side.
+    pub fn tune(&self, cells: &[&Cell], tasks: &[Task], seeds: &[u64]) -> Result<()> {
+        let all = cells.iter().flat_map(|cell| tasks.iter().flat_map(move |&task| seeds.iter().map(move |&seed| (*cell, task, seed))));
+        let missing: Vec<_> = all
+            .filter(|&(cell, task, seed)| {
+                let folder = self.folder(cell, task, seed);
+                !folder.join("policy.json").exists() || Path::new(&format!("{}.state", folder.display())).exists()
+            })
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let jobs = self.args.jobs.unwrap_or_else(parallel::cores).min(missing.len());
+        let threads = (parallel::cores() / jobs).max(1);
+        let bar = ProgressBar::new(missing.len() as u64)
+            .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} tunings, {eta} left  {msg}").context("progress bar")?);
+        parallel::map(missing.len(), jobs, || Ok(()), |(), index| {
+            let (cell, task, seed) = missing[index];
+            self.child(cell, task, seed, threads).with_context(|| format!("{} {task} seed {seed}", cell.name))?;
+            bar.inc(1);
+            bar.set_message(format!("{} {task}", cell.name));
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn child(&self, cell: &Cell, task: Task, seed: u64, threads: usize) -> Result<()> {
+        let folder = self.folder(cell, task, seed);
+        if let Some(parent) = folder.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let log = std::fs::File::create(format!("{}.log", folder.display()))?;
+        let mut command = Command::new(&self.program);
+        command.args(["--config".as_ref(), self.settings.as_os_str()]);
+        for set in &cell.sets {
+            command.args(["--set", set]);
+        }
+        command.arg("--set").arg(format!("finetune.seed={seed}"));
+        command.args(["finetune", "--task", task.name(), "--check-every", "0"]).arg("--threads").arg(threads.to_string());
+        let paths: [(&str, &Path); 6] = [
+            ("--policy", &self.args.policy),
+            ("--world-model", &self.args.world_model),
+            ("--reward", &self.args.reward),
+            ("--demos", &self.args.demos),
+            ("--play", &self.args.play),
+            ("--out", &folder),
+        ];
+        for (name, path) in paths {
+            command.arg(name).arg(path);
+        }
+        let output = command.args(&cell.arguments).stdout(Stdio::from(log)).stderr(Stdio::piped()).output()?;
+        if crate::INTERRUPTED.load(Ordering::Relaxed) {
+            bail!("interrupted; the same command goes on");
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}", said.lines().last().unwrap_or("it said nothing"));
+        Ok(())
+    }
+
+    pub fn load(&self, cell: &Cell, task: Task, seed: u64) -> Result<Tuned> {
+        let folder = self.folder(cell, task, seed);
+        let checkpoint = models::load(&folder)?;
+        let path = folder.join("history.json");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let history: History = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        let last = &history.iterations[history.iterations.len().saturating_sub(LAST)..];
+        let mean = |f: fn(&reverie_world_model::Iteration) -> f64| last.iter().map(f).sum::<f64>() / last.len().max(1) as f64;
+        Ok(Tuned {
+            minutes: history.minutes,
+            environment_steps: history.environment_steps,
+            steps: history.iterations.last().map_or(0, |i| i.steps),
+            imagined: mean(|i| i.success),
+            divergence: mean(|i| i.divergence_from_base),
+            checkpoint,
+        })
+    }
+
+    /// Success under full decoding, in simulation.
+    pub fn success(&self, checkpoint: &Checkpoint, task: Task, first: u64, episodes: u64) -> Result<Rate> {
+        let decoder = (DecoderConfig::ddpm(), self.config.finetune.chain.rows);
+        Ok(self.attempts(checkpoint, &decoder, task, first, episodes)?.0)
+    }
+
+    /// Success, mean and most network evaluations of a plan.
+    pub fn attempts(
+        &self,
+        checkpoint: &Checkpoint,
+        (decoder, rows): &(DecoderConfig, usize),
+        task: Task,
+        first: u64,
+        episodes: u64,
+    ) -> Result<(Rate, f64, u32)> {
+        let attempts = parallel::map(
+            episodes as usize,
+            parallel::cores(),
+            || Actor::policy(self.config, checkpoint, decoder, *rows, "cpu"),
+            |actor, index| attempt(self.config, actor, task, first + index as u64),
+        )?;
+        let successes = attempts.iter().filter(|attempt| attempt.success).count() as u64;
+        // The first plan of an episode begins from nothing; what a tick takes afterwards is what counts.
+        let later = attempts.iter().flat_map(|attempt| attempt.plans.iter().skip(1)).map(|plan| plan.nfe);
+        let (count, sum, most) = later.fold((0_u64, 0_u64, 0), |(n, sum, most), nfe| (n + 1, sum + u64::from(nfe), most.max(nfe)));
+        Ok((Rate { successes, trials: episodes }, sum as f64 / count.max(1) as f64, most))
+    }
+}
