@@ -142,7 +142,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Verb::Eval(args) => eval::run(&config, args),
         Verb::Bench(what) => bench::run(&config, what),
         Verb::Tune(args) => tune::run(&config, args),
-        Verb::View(args) => view::run(args),
+        Verb::View(args) => view::run(&config, args),
         Verb::Doctor { json } => doctor::run(*json),
     }
 }

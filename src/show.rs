@@ -23,7 +23,7 @@ pub fn write_episode(folder: &Path, episode: usize, path: &Path) -> Result<()> {
     let images = dataset.images();
     let options = ViewerOptions {
         recording_name: format!("{} episode {episode}", folder.display()),
-        cameras: !images.is_empty(),
+        cameras: if images.is_empty() { &[] } else { reverie_rerun::CALVIN_CAMERAS },
         plots: reverie_rerun::Plots::Measured,
         ..ViewerOptions::default()
     };

@@ -7,7 +7,7 @@
 //!
 //! A condition is `[n_obs * STATE_FEATURES]` normalised features, oldest observation first, then the task one-hot.
 
-use reverie_schema::{Observation, ROBOT_OBS, SCENE_OBS};
+use reverie_schema::{Observation, ROBOT_OBS, SCENE_OBS, Stamp};
 
 use crate::error::{check_finite, check_length};
 use crate::{MinMax, PolicyError};
@@ -36,6 +36,37 @@ pub fn state_features(observation: &Observation) -> [f32; STATE_FEATURES] {
         put(&rotation_6d([block[3], block[4], block[5]]));
     }
     out
+}
+
+/// The observation whose features these are: the inverse of [`state_features`], for features that were foretold. The two axes of a
+/// rotation are made perpendicular, of unit length.
+pub fn observation_of_features(features: &[f32; STATE_FEATURES], stamp: Stamp) -> Observation {
+    let mut robot = [0.0; ROBOT_OBS];
+    let mut scene = [0.0; SCENE_OBS];
+    robot[..3].copy_from_slice(&features[..3]);
+    robot[3..6].copy_from_slice(&euler_of_axes(&features[3..9]));
+    robot[6..].copy_from_slice(&features[9..18]);
+    scene[..6].copy_from_slice(&features[18..24]);
+    for (block, pose) in scene[6..].chunks_exact_mut(6).zip(features[24..].chunks_exact(9)) {
+        block[..3].copy_from_slice(&pose[..3]);
+        block[3..].copy_from_slice(&euler_of_axes(&pose[3..]));
+    }
+    Observation { seq: 0, stamp, robot, scene }
+}
+
+/// Roll, pitch, yaw of the rotation whose x and y axes these are, nearly.
+fn euler_of_axes(axes: &[f32]) -> [f32; 3] {
+    let dot = |a: [f32; 3], b: [f32; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+    let unit = |a: [f32; 3]| {
+        let length = dot(a, a).sqrt().max(1e-6);
+        a.map(|v| v / length)
+    };
+    let x = unit([axes[0], axes[1], axes[2]]);
+    let y = [axes[3], axes[4], axes[5]];
+    let along = dot(x, y);
+    let y = unit([y[0] - along * x[0], y[1] - along * x[1], y[2] - along * x[2]]);
+    let z_z = x[0] * y[1] - x[1] * y[0];
+    [y[2].atan2(z_z), (-x[2]).clamp(-1.0, 1.0).asin(), x[1].atan2(x[0])]
 }
 
 /// The first two columns of `Rz(yaw) Ry(pitch) Rx(roll)`.
@@ -112,8 +143,6 @@ impl FeatureHistory {
 
 #[cfg(test)]
 mod tests {
-    use reverie_schema::Stamp;
-
     use super::*;
 
     fn observation(value: f32) -> Observation {
@@ -129,6 +158,22 @@ mod tests {
         assert!(close(rotation_6d([turn, 0.0, 0.0]), [1.0, 0.0, 0.0, 0.0, -1.0, 0.0]));
         assert!(close(rotation_6d([0.0, half, 0.0]), [0.0, 0.0, -1.0, 0.0, 1.0, 0.0]));
         assert!(close(rotation_6d([turn, 0.3, 0.2]), rotation_6d([-turn, 0.3, 0.2])), "no jump at a half turn");
+    }
+
+    #[test]
+    fn features_lead_back_to_their_observation() {
+        let mut observation = observation(0.0);
+        for (i, value) in observation.robot.iter_mut().enumerate() {
+            *value = 0.13 * i as f32 - 0.6;
+        }
+        for (i, value) in observation.scene.iter_mut().enumerate() {
+            *value = 1.2 - 0.11 * i as f32;
+        }
+        let back = observation_of_features(&state_features(&observation), observation.stamp);
+        let pairs = observation.robot.iter().zip(&back.robot).chain(observation.scene.iter().zip(&back.scene));
+        for (want, got) in pairs {
+            assert!((want - got).abs() < 1e-5, "{want} {got}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use decode::{
 };
 pub use denoiser::{Denoiser, PolicyShape};
 pub use error::PolicyError;
-pub use features::{FeatureHistory, STATE_FEATURES, state_features};
+pub use features::{FeatureHistory, STATE_FEATURES, observation_of_features, state_features};
 pub use net::{DraftConfig, Init, NetworkConfig, ParameterList, ParameterSpec, RawTensor, initial_values};
 pub use normaliser::{ActionNormaliser, DiscreteEntries, MinMax};
 pub use schedule::{NoiseSchedule, ReverseStep, ScheduleConfig, ScheduleKind};

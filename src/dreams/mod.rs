@@ -2,13 +2,17 @@
 
 pub mod finetune;
 mod moments;
-mod recorded;
+pub mod recorded;
 mod reward;
 mod simulation;
+#[cfg(feature = "view")]
+mod view;
 mod world_model;
 
 pub use finetune::Args as FinetuneArgs;
 pub use reward::{Args as RewardArgs, run as train_reward};
+#[cfg(feature = "view")]
+pub use view::{Args as ViewArgs, run as view};
 pub use world_model::{Args as WorldModelArgs, run as train_world_model};
 
 use std::path::{Path, PathBuf};

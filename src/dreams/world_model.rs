@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reverie_schema::Clock;
 use reverie_world_model::{
-    Ended, PlayData, Stored, WorldModelInfo, WorldModelProgress, WorldModelTrainer, disagreement_q99, train_dynamics_reward,
+    Ended, MlpDynamics, OpenLoop, PlayData, Stored, WorldModelConfig, WorldModelInfo, WorldModelProgress, WorldModelTrainer,
+    disagreement_q99, open_loop, train_dynamics_reward,
 };
 
 use super::{WORLD_MODEL, provenance, recorded, state_file};
@@ -106,6 +107,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         })
         .context("the world model itself is finished; the same command goes on with the discriminators")?;
     bar.finish_and_clear();
+    let foretold = foretell(&trainer, &settings)?;
     let parameters = trainer.parameters();
     tensors.extend(parameters.named(&parameters.copy()));
     let info = WorldModelInfo {
@@ -114,15 +116,41 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         updates: trainer.progress().update,
         minutes: minutes(),
         dynamics_reward: reward,
+        open_loop: foretold,
         snapshots,
         provenance: provenance(format!("{frames} frames of play in {episodes} episodes")),
         config: settings,
     };
     ensure!(info.snapshots.iter().all(|s| s.real.is_finite() && s.dreamt.is_finite()), "a discriminator's verdicts are not finite");
     println!("{} updates in {:.1} minutes, state {:.1} nats, kl {:.2} nats", info.updates, info.minutes, trainer.progress().state, trainer.progress().kl);
+    for (name, errors) in ["model", "constant", "mlp"].iter().zip(&info.open_loop) {
+        let last = |values: &[f64]| 1e3 * values.last().copied().unwrap_or(f64::NAN);
+        println!(
+            "{FORETOLD} control steps ahead by {name:<8}  mean error {:.3} half-ranges; in the end TCP {:.1} mm, door and drawer {:.1} mm",
+            errors.mean(),
+            last(&errors.tcp_m),
+            last(&errors.mechanisms_m)
+        );
+    }
     Stored::new(info, tensors.into_iter().collect())?.save(&args.out)?;
     std::fs::remove_file(&state).with_context(|| format!("cannot remove {}", state.display()))?;
     let _ = std::fs::remove_file(&clock_file);
     println!("wrote {}", args.out.display());
     Ok(())
+}
+
+/// Control steps that are foretold without seeing.
+const FORETOLD: usize = 80;
+/// Windows of held-out play that are foretold.
+const WINDOWS: usize = 512;
+/// Updates of the plain network that is compared with.
+const MLP_UPDATES: u64 = 3000;
+
+/// Open-loop errors on held-out play: of the model, of holding what was last seen, and of a plain network.
+fn foretell(trainer: &WorldModelTrainer, settings: &WorldModelConfig) -> Result<[OpenLoop; 3]> {
+    let data = trainer.data();
+    eprintln!("a plain network for comparison, {MLP_UPDATES} updates");
+    let mlp = MlpDynamics::train(data, &trainer.train_episodes(), settings, MLP_UPDATES)?;
+    let steps = FORETOLD.div_ceil(settings.actions_per_step);
+    Ok(open_loop(trainer.model(), &mlp, data, &trainer.held_out(), steps, WINDOWS)?)
 }

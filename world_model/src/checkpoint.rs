@@ -5,6 +5,7 @@ use tch::Tensor;
 use crate::WorldModelError;
 use crate::config::WorldModelConfig;
 use crate::error::Result;
+use crate::predict::OpenLoop;
 use crate::morec::{DynamicsReward, DynamicsRewardConfig, Snapshot, discriminator_parameters};
 use crate::rssm::WorldModel;
 use crate::store::{Info, Provenance, Stored};
@@ -30,6 +31,8 @@ pub struct WorldModelInfo {
     pub dynamics_reward: DynamicsRewardConfig,
     /// What each discriminator says on average of data and of dreams.
     pub snapshots: Vec<Snapshot>,
+    /// Open-loop errors on held-out play: of the model, of holding what was last seen, and of a plain network.
+    pub open_loop: [OpenLoop; 3],
     /// Where it comes from.
     pub provenance: Provenance,
 }

@@ -48,7 +48,7 @@ pub struct DreamConfig {
 impl Default for DreamConfig {
     fn default() -> Self {
         Self {
-            dreams: 128,
+            dreams: 64,
             max_steps: 96,
             successes_in_a_row: 2,
             candidates: 10,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
 use reverie_policy::{ParameterList, STATE_FEATURES, initial_values};
 use reverie_schema::{N_ACT, derive_seed};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::config::WorldModelConfig;
@@ -22,7 +22,8 @@ const CONTEXT: usize = 4;
 
 /// Root mean squared errors at each step of the future, over windows; the features' normalised units (half-ranges), and the TCP's
 /// position and the mechanisms in metres.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OpenLoop {
     /// Over all features.
     pub all: Vec<f64>,

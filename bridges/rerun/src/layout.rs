@@ -25,11 +25,12 @@ pub(crate) const LOG: &str = "log";
 /// 3-D left, plots right, the text log below.
 pub(crate) fn rollout(options: &ViewerOptions) -> Layout {
     let mut children = Vec::new();
-    if options.cameras {
-        let camera =
-            |name, origin| Node::View(View { class: "2D", name, origin, contents: &["$origin/**"], properties: Vec::new() });
-        let both = vec![(1.0, camera("Static camera", "/cameras/static")), (1.0, camera("Gripper camera", "/cameras/gripper"))];
-        children.push((2.2, Node::Split { kind: ContainerKind::Horizontal, children: both }));
+    if !options.cameras.is_empty() {
+        let camera = |&(name, origin): &(&'static str, &'static str)| {
+            (1.0, Node::View(View { class: "2D", name, origin, contents: &["$origin/**"], properties: Vec::new() }))
+        };
+        let all = options.cameras.iter().map(camera).collect();
+        children.push((2.2, Node::Split { kind: ContainerKind::Horizontal, children: all }));
     }
     children.push((2.2, plot("Joints, rad", "/plots/joints", Legend::Shown)));
     children.push((1.0, plot("Gripper, mm", "/plots/gripper", Legend::Shown)));

@@ -43,4 +43,4 @@ pub use layout::MOST_PLOTS;
 pub use error::Error;
 pub use recording::Written;
 pub use servo::ServoPoint;
-pub use viewer::{Level, Plots, Viewer, ViewerOptions};
+pub use viewer::{CALVIN_CAMERAS, Level, Plots, Viewer, ViewerOptions};

@@ -39,11 +39,14 @@ pub struct ViewerOptions {
     pub servo_period_ns: i64,
     /// Distance between open fingers, metres, which the plot shows as the command "open". Default 0.08 (Franka hand).
     pub gripper_open_m: f64,
-    /// Whether camera images come, and the screen has room for those named `static` and `gripper`. Default no.
-    pub cameras: bool,
+    /// Camera images for which the screen has room, side by side: what stands above each, and `/cameras/` with its name. Default none.
+    pub cameras: &'static [(&'static str, &'static str)],
     /// Which plots there are. Default [`Plots::Servo`].
     pub plots: Plots,
 }
+
+/// CALVIN's cameras, for [`ViewerOptions::cameras`].
+pub const CALVIN_CAMERAS: &[(&str, &str)] = &[("Static camera", "/cameras/static"), ("Gripper camera", "/cameras/gripper")];
 
 /// What is plotted beside the world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl Default for ViewerOptions {
             look_at_in_world_m: [-0.08, -0.12, 0.46],
             servo_period_ns: 5_000_000,
             gripper_open_m: 0.08,
-            cameras: false,
+            cameras: &[],
             plots: Plots::Servo,
         }
     }

@@ -250,6 +250,22 @@ impl DiffusionPolicy {
         self.likelihood_under(&self.network, x, cond)
     }
 
+    /// Log-likelihood of single steps, one a row: those with the numbers `pairs` (`decision * window + step`) of chains
+    /// `[n, window + 1, horizon, n_act]`. With gradients.
+    pub fn pair_log_likelihood(&self, x: &Tensor, cond: &Tensor, pairs: &Tensor) -> Tensor {
+        let window = x.size()[1] - 1;
+        let decision = pairs.floor_divide_scalar(window);
+        let step = pairs - &decision * window;
+        let sample = &decision * (window + 1) + &step;
+        let samples = x.flatten(0, 1);
+        let index = step + (self.steps() - window);
+        let mean = self.mean(&self.network, &samples.index_select(0, &sample), &index, &cond.index_select(0, &decision));
+        let sigma = self.sigma.index_select(0, &index).clamp_min(self.config.likelihood_floor).view([-1, 1, 1]);
+        let played = |t: &Tensor| t.narrow(-2, 0, self.config.rows as i64);
+        let after = samples.index_select(0, &(sample + 1));
+        log_density(&played(&after), &played(&mean), &sigma).mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
+    }
+
     /// The same under the frozen policy.
     pub fn base_log_likelihood(&self, x: &Tensor, cond: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
@@ -394,6 +410,10 @@ pub(crate) mod tests {
         let chains = policy.sample(&cond, &mut ChunkNoise::shared(&mut noise, 6, 3));
         assert_eq!(policy.divergence(&chains.x, &cond).abs().max().double_value(&[]), 0.0);
         assert_eq!(policy.base_log_likelihood(&chains.x, &cond), chains.log_likelihood);
+        let pairs = Tensor::from_slice(&[0_i64, 5, 13]);
+        let single = policy.pair_log_likelihood(&chains.x, &cond, &pairs);
+        let of_all = chains.log_likelihood.view([-1]).index_select(0, &pairs);
+        assert!((single - of_all).abs().max().double_value(&[]) < 1e-6);
         assert_eq!(chains.x.get(0), chains.x.get(2));
         assert_ne!(chains.x.get(2), chains.x.get(3));
         let actions = policy.actions(&chains.x.select(1, 3));

@@ -75,7 +75,10 @@ pub struct PpoConfig {
     pub decisions: usize,
     /// Passes over them (10).
     pub epochs: usize,
-    /// Decisions in a batch, all their tuned steps included (one batch for all, in DiWA).
+    /// Share of the tuned steps of all decisions that a pass sees, drawn anew each time (1). Neighbouring steps of one chunk teach much
+    /// the same.
+    pub share: f64,
+    /// Steps in a batch (one batch for all, in DiWA).
     pub batch: usize,
     /// Discount of a chunk (0.999).
     pub gamma: f64,
@@ -104,7 +107,8 @@ impl Default for PpoConfig {
         Self {
             decisions: 24,
             epochs: 5,
-            batch: 768,
+            share: 0.25,
+            batch: 1024,
             gamma: 0.999,
             lambda: 0.95,
             denoising_gamma: 0.99,
@@ -234,6 +238,7 @@ impl TuneConfig {
         ] {
             positive(key, *value as f64)?;
         }
+        share("ppo.share", self.ppo.share)?;
         share("ppo.gamma", *gamma)?;
         share("ppo.lambda", *lambda)?;
         share("ppo.denoising_gamma", *denoising_gamma)?;

@@ -65,6 +65,13 @@ impl Learner {
         Some(log_likelihood.mean(log_likelihood.kind()) * -1.0)
     }
 
+    /// The same for single steps of the lesson's chains, see [`DiffusionPolicy::pair_log_likelihood`].
+    pub(crate) fn cloning_loss_of_pairs(&self, lesson: Option<&Lesson>, pairs: &Tensor) -> Option<Tensor> {
+        let lesson = lesson?;
+        let log_likelihood = self.policy.pair_log_likelihood(&lesson.x, &lesson.cond, pairs);
+        Some(log_likelihood.mean(log_likelihood.kind()) * -1.0)
+    }
+
     /// One optimiser step on `loss`, with the cloning loss added; the value of the latter.
     pub(crate) fn step(&mut self, loss: &Tensor, cloning: Option<&Tensor>) -> Result<f64> {
         let total = match cloning {

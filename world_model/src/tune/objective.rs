@@ -21,7 +21,7 @@ pub fn denoising_discounts(config: &PpoConfig, window: usize) -> Vec<f64> {
 /// the estimate `mean(r - 1 - ln r)` of the divergence.
 ///
 /// # Shapes
-/// `now`, `before`: log-likelihoods, `[n, window]`; `advantage`: the same; `clip`: `[window]`.
+/// `now`, `before`: log-likelihoods, `[n]` or `[n, window]`; `advantage`, `clip`: the same, or what is expanded to it.
 pub fn policy_loss(now: &Tensor, before: &Tensor, advantage: &Tensor, clip: &Tensor) -> [Tensor; 3] {
     let log_ratio = now - before;
     let ratio = log_ratio.exp();

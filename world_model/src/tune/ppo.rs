@@ -156,36 +156,42 @@ impl Tuner for Ppo {
         let lesson = if warm { self.learner.lesson(&cond, &mut noise) } else { None };
 
         let decisions = cond.size()[0];
-        let mut order: Vec<i64> = (0..decisions).collect();
-        let (mut batches, mut policy_batches) = (0.0, 0.0);
+        let (before, advantage) = (before.view([-1]), advantage.view([-1]));
+        let clip = clip.repeat([decisions]);
+        let (mut values, mut pairs): (Vec<i64>, Vec<i64>) = ((0..decisions).collect(), (0..decisions * window as i64).collect());
+        let (mut value_batches, mut policy_batches) = (0.0, 0.0);
         let mut goes_on = warm;
         for _ in 0..ppo.epochs {
-            order.shuffle(noise.rng());
-            let mut divergence_of_pass = Vec::new();
-            for rows in order.chunks(ppo.batch) {
+            values.shuffle(noise.rng());
+            for rows in values.chunks(ppo.batch) {
                 let rows = Tensor::from_slice(rows).to_device(device);
                 let take = |t: &Tensor| t.index_select(0, &rows);
                 let value_loss = self.critic.value(&take(&state)).mse_loss(&take(&returns), tch::Reduction::Mean) * 0.5;
                 stats.value_loss += self.learn_values(&value_loss)?;
-                batches += 1.0;
-                if !goes_on {
-                    continue;
-                }
-                let now = self.learner.policy.log_likelihood(&take(&x), &take(&cond));
-                let [loss, clipped, divergence] = policy_loss(&now, &take(&before), &take(&advantage), &clip);
-                let cloning = self.learner.cloning_loss(lesson.as_ref(), &rows);
+                value_batches += 1.0;
+            }
+            if !goes_on {
+                continue;
+            }
+            let seen = ((pairs.len() as f64 * ppo.share).ceil() as usize).clamp(1, pairs.len());
+            let (drawn, _) = pairs.partial_shuffle(noise.rng(), seen);
+            let mut divergence_of_pass = Vec::new();
+            for rows in drawn.chunks(ppo.batch) {
+                let rows = Tensor::from_slice(rows).to_device(device);
+                let take = |t: &Tensor| t.index_select(0, &rows);
+                let now = self.learner.policy.pair_log_likelihood(&x, &cond, &rows);
+                let [loss, clipped, divergence] = policy_loss(&now, &take(&before), &take(&advantage), &take(&clip));
+                let cloning = self.learner.cloning_loss_of_pairs(lesson.as_ref(), &rows);
                 stats.cloning_loss += self.learner.step(&loss, cloning.as_ref())?;
                 stats.policy_loss += loss.double_value(&[]);
                 stats.clipped += clipped.double_value(&[]);
                 divergence_of_pass.push(divergence.double_value(&[]));
                 policy_batches += 1.0;
             }
-            if !divergence_of_pass.is_empty() {
-                stats.divergence = divergence_of_pass.iter().sum::<f64>() / divergence_of_pass.len() as f64;
-                goes_on &= stats.divergence <= ppo.target_divergence;
-            }
+            stats.divergence = divergence_of_pass.iter().sum::<f64>() / divergence_of_pass.len() as f64;
+            goes_on &= stats.divergence <= ppo.target_divergence;
         }
-        stats.value_loss /= batches;
+        stats.value_loss /= value_batches;
         for sum in [&mut stats.cloning_loss, &mut stats.policy_loss, &mut stats.clipped] {
             *sum /= f64::max(policy_batches, 1.0);
         }

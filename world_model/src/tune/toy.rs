@@ -89,7 +89,7 @@ pub(crate) fn reward_of(policy: &DiffusionPolicy) -> f64 {
 pub(crate) fn small_config() -> TuneConfig {
     TuneConfig {
         chain: ChainConfig { tuned: 3, rows: 1, ..ChainConfig::default() },
-        ppo: PpoConfig { decisions: 4, batch: 64, critic_hidden: 16, critic_warmup: 1, ..PpoConfig::default() },
+        ppo: PpoConfig { decisions: 4, batch: 64, share: 1.0, critic_hidden: 16, critic_warmup: 1, ..PpoConfig::default() },
         b2: super::config::B2Config { groups: 32, batch: 64, first_window: 1, ..super::config::B2Config::default() },
         d3po: super::config::D3poConfig { pairs: 64, batch: 64, ..super::config::D3poConfig::default() },
         ..TuneConfig::default()

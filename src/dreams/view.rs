@@ -1,0 +1,291 @@
+//! `reverie view dream`: an imagined rollout beside the simulated one from the same start, as a recording.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use reverie_camera::{Camera, Image, Renderer};
+use reverie_policy::{DecoderConfig, observation_of_features, state_features};
+use reverie_rerun::{Level, Plots, Viewer, ViewerOptions};
+use reverie_schema::{CONTROL_PERIOD_NS, N_ACT, Observation, RobotSpec, Stamp, scene::Scene};
+use reverie_sim::{Replay, Task};
+use reverie_world_model::{
+    ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, PlayData, RawPlay, SuccessCheckpoint, SuccessClassifier,
+    TrainedWorldModel, reduce, starts,
+};
+use tch::{Device, Kind, Tensor};
+
+use super::{WORLD_MODEL, load_world_model, reward};
+use crate::{
+    actor::Actor,
+    config::Config,
+    eyes::{CameraName, Eyes},
+    models,
+    rig::Rig,
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The task
+    #[arg(long, default_value = "open_drawer")]
+    task: Task,
+    /// Folder of the policy
+    #[arg(long, default_value = "models/dreams/base")]
+    policy: PathBuf,
+    /// Folder of the world model
+    #[arg(long, default_value = WORLD_MODEL)]
+    world_model: PathBuf,
+    /// Folder of the success classifiers
+    #[arg(long, default_value = "runs/reward")]
+    reward: PathBuf,
+    /// Seed of the start
+    #[arg(long, default_value_t = 5000)]
+    seed: u64,
+    /// Control steps
+    #[arg(long, default_value_t = 96)]
+    steps: usize,
+    /// Write the recording to this file instead of opening the viewer
+    #[arg(long, value_name = "FILE")]
+    rrd: Option<PathBuf>,
+    /// Write a strip of pictures, simulation above and dream below, to this PNG file
+    #[arg(long, value_name = "FILE")]
+    strip: Option<PathBuf>,
+}
+
+/// How far to the right of the simulation the dream is drawn, metres.
+const ASIDE_M: f32 = 1.5;
+/// Pictures of a strip, and their size.
+const STRIP: usize = 6;
+const STRIP_PX: usize = 200;
+
+/// One of the two rollouts.
+#[derive(Default)]
+struct Rollout {
+    observations: Vec<Observation>,
+    /// What the static camera sees, or is imagined to see.
+    pictures: Vec<Vec<u8>>,
+    done_at: Option<usize>,
+}
+
+pub fn run(config: &Config, args: &Args) -> Result<()> {
+    ensure!(args.steps > 0, "--steps must be at least 1");
+    models::set_threads(1);
+    let world = load_world_model(&args.world_model, "cpu")?;
+    let policy = models::load(&args.policy)?;
+    let replay = Replay::new(config.sim.scene, RobotSpec::panda())?;
+    let (simulated, first_pictures) = simulate(config, args, &policy)?;
+    let dreamt = dream(config, args, &world, &policy, &simulated.observations[0], first_pictures, &replay)?;
+    let told = |name: &str, rollout: &Rollout| match rollout.done_at {
+        Some(step) => format!("{name}: done after {step} control steps"),
+        None => format!("{name}: not done in {} control steps", args.steps),
+    };
+    println!("{}\n{}", told("simulation", &simulated), told("dream", &dreamt));
+    if let Some(path) = &args.strip {
+        strip(config, &replay, [&simulated, &dreamt], path)?;
+        println!("wrote {}", path.display());
+    }
+    if let Some(path) = &args.rrd {
+        write(args, &replay, &simulated, &dreamt, path)?;
+        println!("wrote {}", path.display());
+    } else if args.strip.is_none() {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("dream.rrd");
+        write(args, &replay, &simulated, &dreamt, &path)?;
+        crate::view::open(&path)?;
+    }
+    Ok(())
+}
+
+/// The policy in simulation; beside it both cameras' first pictures in the size that world models see.
+fn simulate(config: &Config, args: &Args, policy: &reverie_policy::Checkpoint) -> Result<(Rollout, [Vec<u8>; 2])> {
+    let mut rig = Rig::new(config, args.task, args.seed)?;
+    let mut actor = Actor::policy(config, policy, &DecoderConfig::ddpm(), config.finetune.chain.rows, "cpu")?;
+    actor.begin(args.task, config.sim.scene, args.seed)?;
+    let mut eyes = Eyes::new(&config.cameras, &rig.world.scene(), &[CameraName::Static, CameraName::Gripper])?;
+    let sizes = [config.cameras.static_px, config.cameras.gripper_px];
+    let (mut rollout, mut first, mut poses) = (Rollout::default(), None, Vec::new());
+    for step in 0..=args.steps {
+        rig.world.poses(&mut poses);
+        eyes.look(&poses)?;
+        let pictures: Vec<Vec<u8>> = eyes.pictures().iter().zip(sizes).map(|(p, px)| reduce(p, px, px)).collect();
+        first.get_or_insert([pictures[0].clone(), pictures[1].clone()]);
+        rollout.pictures.push(pictures[0].clone());
+        rollout.observations.push(Observation { stamp: stamp(step), ..rig.observe() });
+        if rollout.done_at.is_none() && rig.solved() {
+            rollout.done_at = Some(step);
+        }
+        if step < args.steps {
+            actor.step(&mut rig)?;
+        }
+    }
+    Ok((rollout, first.context("at least one step")?))
+}
+
+fn stamp(step: usize) -> Stamp {
+    Stamp(step as i64 * CONTROL_PERIOD_NS)
+}
+
+/// The policy in the dream that begins at `first`, alone with what it imagines.
+fn dream(
+    config: &Config,
+    args: &Args,
+    world: &TrainedWorldModel,
+    policy: &reverie_policy::Checkpoint,
+    first: &Observation,
+    pictures: [Vec<u8>; 2],
+    replay: &Replay,
+) -> Result<Rollout> {
+    let _guard = tch::no_grad_guard();
+    let settings = &world.info.config;
+    let has_cameras = settings.inputs.has_cameras();
+    let raw = RawPlay {
+        state: state_features(first).to_vec(),
+        actions: vec![0.0; N_ACT],
+        pictures: if has_cameras { pictures.to_vec() } else { Vec::new() },
+        episodes: vec![0..1; 1],
+    };
+    let data = PlayData::new(raw, Some(world.info.observation_normaliser.clone()), Device::Cpu)?;
+    let mut noise = Noise::new(args.seed, "view dream", Device::Cpu);
+    let mut latent = starts(world, &data, &[0], 1, &mut noise);
+    let conditioner = Conditioner::new(policy, args.task.name(), Device::Cpu)?;
+    // Played as it is decoded on a robot: without the noise that exploring adds.
+    let chain = ChainConfig { sampling_floor: 1e-3, ..config.finetune.chain.clone() };
+    let tuned = DiffusionPolicy::new(policy, &chain, Device::Cpu)?;
+    let folder = reward::folder(&args.reward, args.task);
+    let classifier = if folder.join("success.json").exists() {
+        Some(SuccessClassifier::new(&SuccessCheckpoint::load(&folder)?, Device::Cpu)?)
+    } else {
+        None
+    };
+    let mut rollout = Rollout::default();
+    let mut seer = Seer::new(config, replay)?;
+    let each = settings.actions_per_step;
+    let mut step = 0;
+    loop {
+        let features = Vec::<f32>::try_from(world.features(&latent).view([-1]))?;
+        let features: [f32; reverie_policy::STATE_FEATURES] = features.try_into().ok().context("51 features")?;
+        let observation = observation_of_features(&features, stamp(step));
+        rollout.pictures.push(if has_cameras { picture(&world.model.decode_pictures(&latent)[0])? } else { seer.see(&observation)? });
+        rollout.observations.push(observation);
+        let fires = classifier.as_ref().is_some_and(|c| c.fires(&latent).double_value(&[0]) > 0.5);
+        if fires && rollout.done_at.is_none() {
+            rollout.done_at = Some(step);
+        }
+        if step >= args.steps {
+            return Ok(rollout);
+        }
+        let cond = conditioner.condition(&world.features(&latent));
+        let chunk = tuned.actions(&tuned.sample(&cond, &mut ChunkNoise::own(&mut noise, 1)).x.select(1, -1));
+        for part in 0..chain.rows.div_ceil(each) {
+            let actions = chunk.narrow(1, (part * each) as i64, each as i64).reshape([1, -1]);
+            latent = world.model.imagine(&latent, &actions, 1, &mut noise).0.squeeze_dim(1);
+            step += each;
+        }
+    }
+}
+
+/// A decoded picture, `[1, 3, 64, 64]` in [-1, 1], as bytes.
+fn picture(decoded: &Tensor) -> Result<Vec<u8>> {
+    let bytes = ((decoded + 1.0) * 127.5).clamp(0.0, 255.0).round().to_kind(Kind::Uint8);
+    Ok(Vec::<u8>::try_from(bytes.squeeze_dim(0).permute([1, 2, 0]).contiguous().view([-1]))?)
+}
+
+/// Draws observations as the static camera would see them.
+struct Seer<'a> {
+    replay: &'a Replay,
+    renderer: Renderer,
+    camera: Camera,
+    light: reverie_camera::Light,
+    image: Image,
+    poses: Vec<reverie_schema::scene::Pose>,
+}
+
+impl<'a> Seer<'a> {
+    fn new(config: &Config, replay: &'a Replay) -> Result<Self> {
+        Ok(Self {
+            replay,
+            renderer: Renderer::with_config(replay.scene(), config.cameras.render.clone())?,
+            camera: Camera::calvin_static().with_size(PICTURE_PX, PICTURE_PX),
+            light: config.cameras.light.clone(),
+            image: Image::default(),
+            poses: Vec::new(),
+        })
+    }
+
+    fn see(&mut self, observation: &Observation) -> Result<Vec<u8>> {
+        self.replay.poses(observation, &mut self.poses);
+        self.renderer.render(&self.camera, &self.poses, &self.light, &mut self.image)?;
+        Ok(self.image.rgb.clone())
+    }
+}
+
+fn write(args: &Args, replay: &Replay, simulated: &Rollout, dreamt: &Rollout, path: &Path) -> Result<()> {
+    let mut both = replay.scene().clone();
+    let ghosts = replay.scene().bodies.iter().cloned().map(|mut body| {
+        body.name = format!("dream/{}", body.name);
+        body
+    });
+    both.bodies.extend(ghosts);
+    let both: Scene = both;
+    let options = ViewerOptions {
+        recording_name: format!("dream of {}", args.task),
+        eye_in_world_m: [0.75, -2.6, 1.6],
+        look_at_in_world_m: [0.5 * ASIDE_M, -0.1, 0.40],
+        cameras: &[("Simulation", "/cameras/simulation"), ("Dream", "/cameras/dream")],
+        plots: Plots::Measured,
+        ..ViewerOptions::default()
+    };
+    let mut viewer = Viewer::to_file(path, &both, &options)?;
+    viewer.begin_episode(&format!("{}: simulation left, dream right", args.task), Stamp(0))?;
+    let (mut poses, mut aside) = (Vec::new(), Vec::new());
+    let each = (simulated.observations.len() - 1) / (dreamt.observations.len() - 1).max(1);
+    for (step, observation) in simulated.observations.iter().enumerate() {
+        let imagined = (step / each.max(1)).min(dreamt.observations.len() - 1);
+        replay.poses(observation, &mut poses);
+        replay.poses(&dreamt.observations[imagined], &mut aside);
+        poses.extend(aside.iter().map(|pose| {
+            let mut pose = *pose;
+            pose.translation[0] += ASIDE_M;
+            pose
+        }));
+        let at = observation.stamp;
+        viewer.poses(at, &poses)?;
+        let px = [PICTURE_PX as u32; 2];
+        viewer.image(at, "simulation", px, &simulated.pictures[step])?;
+        viewer.image(at, "dream", px, &dreamt.pictures[imagined])?;
+        for (name, rollout, now) in [("simulation", simulated, step), ("dream", dreamt, imagined * each)] {
+            if rollout.done_at == Some(now) && (name == "simulation" || step.is_multiple_of(each.max(1))) {
+                viewer.event(at, Level::Info, &format!("{name}: {} done", args.task))?;
+            }
+        }
+    }
+    viewer.finish().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+/// Pictures at even times, the simulation above and the dream below.
+fn strip(config: &Config, replay: &Replay, rollouts: [&Rollout; 2], path: &Path) -> Result<()> {
+    let mut seer = Seer::new(config, replay)?;
+    seer.camera = Camera::calvin_static().with_size(STRIP_PX, STRIP_PX);
+    let (width, height) = (STRIP * STRIP_PX, 2 * STRIP_PX);
+    let mut pixels = vec![255_u8; width * height * 3];
+    // Until both are over, and a little longer.
+    let last = rollouts.iter().map(|r| r.done_at.unwrap_or(usize::MAX)).max().map_or(usize::MAX, |step| step.saturating_add(8));
+    let last = last.min(rollouts[0].observations.len() - 1);
+    for (row, rollout) in rollouts.into_iter().enumerate() {
+        let each = (rollouts[0].observations.len() - 1) as f64 / (rollout.observations.len() - 1).max(1) as f64;
+        for column in 0..STRIP {
+            let at = last as f64 * column as f64 / (STRIP - 1) as f64;
+            let index = ((at / each).round() as usize).min(rollout.observations.len() - 1);
+            let seen = seer.see(&rollout.observations[index])?;
+            for (y, line) in seen.chunks_exact(STRIP_PX * 3).enumerate() {
+                let to = ((row * STRIP_PX + y) * width + column * STRIP_PX) * 3;
+                pixels[to..to + line.len()].copy_from_slice(line);
+            }
+        }
+    }
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header()?.write_image_data(&pixels)?;
+    crate::report::write_atomically(path, &bytes)
+}
