@@ -31,6 +31,9 @@ pub struct Args {
     /// Begin anew even if there is a state to resume from
     #[arg(long)]
     fresh: bool,
+    /// Take no further updates: make a world model of the state that an interrupted run has left
+    #[arg(long, conflicts_with = "fresh")]
+    finish: bool,
     #[command(flatten)]
     curves: crate::curves::Args,
 }
@@ -65,13 +68,14 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         minutes_before = std::fs::read_to_string(&clock_file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0.0);
         eprintln!("resuming at update {}", trainer.progress().update);
     }
+    ensure!(!args.finish || state.exists(), "--finish: there is no state of an interrupted run at {}", state.display());
     let begin = WallClock.now();
     let minutes = || minutes_before + WallClock.now().since(begin) as f64 / 60e9;
     let bar = ProgressBar::new(settings.updates)
         .with_style(ProgressStyle::with_template("{bar:30} update {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
     let mut curves = args.curves.open("world model", #[cfg(feature = "view")] PLOTS)?;
     let mut since = (WallClock.now(), trainer.progress().update);
-    let ended = trainer.run(Some(&state), |progress: &WorldModelProgress| {
+    let mut report = |progress: &WorldModelProgress| {
         let now = WallClock.now();
         let rate = (progress.update - since.1) as f64 / (now.since(since.0) as f64 * 1e-9).max(1e-9);
         since = (now, progress.update);
@@ -87,7 +91,8 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             let _ = std::fs::write(&clock_file, minutes().to_string());
         }
         if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    };
+    let ended = if args.finish { Ended::Finished } else { trainer.run(Some(&state), &mut report)? };
     bar.finish_and_clear();
     curves.finish()?;
     if ended == Ended::Interrupted {
@@ -144,7 +149,7 @@ const FORETOLD: usize = 80;
 /// Windows of held-out play that are foretold.
 const WINDOWS: usize = 512;
 /// Updates of the plain network that is compared with.
-const MLP_UPDATES: u64 = 3000;
+const MLP_UPDATES: u64 = 2000;
 
 /// Open-loop errors on held-out play: of the model, of holding what was last seen, and of a plain network.
 fn foretell(trainer: &WorldModelTrainer, settings: &WorldModelConfig) -> Result<[OpenLoop; 3]> {

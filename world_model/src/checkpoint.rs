@@ -105,7 +105,7 @@ impl TrainedWorldModel {
     /// State features that latents stand for, in their units, `[.., latent] -> [.., 51]`. What is one of two values, the gripper's
     /// command and both lamps, is made so.
     pub fn features(&self, latents: &Tensor) -> Tensor {
-        let features = self.model.decode_state(latents) * &self.scale + &self.offset;
+        let features = self.model.state(latents) * &self.scale + &self.offset;
         for (entry, low, high) in TWO_VALUED {
             let mut column = features.select(-1, entry);
             let middle = 0.5 * (low + high);

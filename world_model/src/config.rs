@@ -1,3 +1,4 @@
+use reverie_policy::STATE_FEATURES;
 use serde::{Deserialize, Serialize};
 
 use crate::WorldModelError;
@@ -22,6 +23,9 @@ impl Inputs {
         !matches!(self, Self::State)
     }
 }
+
+/// Steps at the beginning of a sequence that no stream is blind in.
+pub const SIGHTED: usize = 3;
 
 /// Sizes and training of a world model. The defaults are the preset for two CPU cores; overlays in `configs/world_model/`
 /// change them.
@@ -49,7 +53,7 @@ pub struct WorldModelConfig {
     pub heads: usize,
     /// Share of a uniform distribution in every categorical (0.01, DreamerV3).
     pub unimix: f64,
-    /// Nats of divergence that cost nothing (1, DreamerV3).
+    /// Nats of divergence that cost the posterior nothing (1 in DreamerV3, where they cost the prior nothing either).
     pub free_nats: f64,
     /// Weight of the divergence (1).
     pub kl_scale: f64,
@@ -59,6 +63,8 @@ pub struct WorldModelConfig {
     pub picture_scale: f64,
     /// Probability, at each step, that a stream begins anew (0.01, LUMOS): the model must also know how to begin.
     pub reset_probability: f64,
+    /// Probability that a stream is blind for the last part of a sequence, at most all but [`SIGHTED`] steps of it.
+    pub blind: f64,
     /// Parallel streams through the play data (50 in LUMOS).
     pub streams: usize,
     /// Steps of a stream in one update; the state is carried on to the next.
@@ -96,14 +102,15 @@ impl Default for WorldModelConfig {
             camera_depth: 12,
             heads: 5,
             unimix: 0.01,
-            free_nats: 1.0,
+            free_nats: 0.1,
             kl_scale: 1.0,
             kl_balance: 0.8,
             picture_scale: 0.5,
             reset_probability: 0.01,
-            streams: 64,
+            blind: 0.5,
+            streams: 32,
             sequence: 16,
-            updates: 16_000,
+            updates: 12_000,
             learning_rate: 1e-3,
             warmup_updates: 500,
             weight_decay: 0.01,
@@ -122,9 +129,9 @@ impl WorldModelConfig {
         self.groups * self.classes
     }
 
-    /// Entries of a latent: deterministic part, then stochastic.
+    /// Entries of a latent: deterministic part, stochastic part, state features.
     pub const fn latent(&self) -> usize {
-        self.deter + self.stoch()
+        self.deter + self.stoch() + STATE_FEATURES
     }
 
     /// Learning rate of the update with index `update`.
@@ -169,6 +176,7 @@ impl WorldModelConfig {
         finite("kl_balance", self.kl_balance, (0.0..=1.0).contains(&self.kl_balance), "must be in [0, 1]")?;
         finite("picture_scale", self.picture_scale, self.picture_scale > 0.0, "must be positive")?;
         finite("reset_probability", self.reset_probability, share(self.reset_probability), "must be in [0, 1)")?;
+        finite("blind", self.blind, (0.0..=1.0).contains(&self.blind), "must be in [0, 1]")?;
         finite("learning_rate", self.learning_rate, self.learning_rate > 0.0, "must be positive")?;
         finite("weight_decay", self.weight_decay, (0.0..=1.0).contains(&self.weight_decay), "must be in [0, 1]")?;
         finite("grad_clip", self.grad_clip, self.grad_clip >= 0.0, "must not be negative")?;

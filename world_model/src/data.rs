@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::WorldModelError;
 use crate::cameras::PICTURE_PX;
-use crate::config::WorldModelConfig;
+use crate::config::{SIGHTED, WorldModelConfig};
 use crate::error::Result;
 use crate::rssm::{CAMERAS, Seen, Sequence};
 
@@ -154,8 +154,9 @@ impl PlayData {
         Sequence {
             seen: self.seen(&frames, config.inputs.has_cameras()),
             actions: self.actions_before(&frames, config.actions_per_step),
-            begins,
             learns: Tensor::ones([firsts.len() as i64, config.heads as i64], (Kind::Float, self.device())),
+            blind: begins.zeros_like(),
+            begins,
         }
     }
 
@@ -214,6 +215,7 @@ impl Streams {
         let (time, streams, stride) = (config.sequence, self.cursors.len(), config.actions_per_step);
         let mut frames = vec![0_i64; time * streams];
         let mut begins = vec![0.0_f32; time * streams];
+        let mut blind = begins.clone();
         let mut learns = vec![1.0_f32; streams * config.heads];
         for (stream, cursor) in self.cursors.iter_mut().enumerate() {
             for t in 0..time {
@@ -233,6 +235,15 @@ impl Streams {
                 frames[at] = now.frame as i64;
                 *cursor = Some(now);
             }
+            if time > SIGHTED && rng.random_bool(config.blind) {
+                for t in rng.random_range(SIGHTED..time)..time {
+                    // Who begins anew must see.
+                    if begins[t * streams + stream] > 0.5 {
+                        break;
+                    }
+                    blind[t * streams + stream] = 1.0;
+                }
+            }
             // Each head leaves out the episodes of its turn: what heads agree on does not hang on single episodes.
             if let Some(now) = cursor.filter(|_| config.heads > 1) {
                 learns[stream * config.heads + now.episode % config.heads] = 0.0;
@@ -245,6 +256,7 @@ impl Streams {
             actions: data.actions_before(&frames, stride),
             begins: Tensor::from_slice(&begins).view(shape).to_device(data.device()),
             learns: Tensor::from_slice(&learns).view([streams as i64, config.heads as i64]).to_device(data.device()),
+            blind: Tensor::from_slice(&blind).view(shape).to_device(data.device()),
         }
     }
 }

@@ -169,7 +169,7 @@ impl Dynamics for GuardedWorld<'_> {
             let implausible = uncertainty.zeros_like();
             return Imagined { latent: next.squeeze_dim(1), uncertainty, implausible };
         }
-        let reward = self.world.dynamics_reward.score(latent, actions, &model.split(&next).1);
+        let reward = self.world.dynamics_reward.score(latent, actions, &model.outcome(&next));
         let chosen = if self.config.temperature > 0.0 {
             let p = (&reward / self.config.temperature).softmax(-1, Kind::Float);
             crate::noise::sample_one_hot(&p, &shared.uniform(&[]).view([n]))

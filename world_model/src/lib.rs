@@ -5,7 +5,7 @@
 //! it too much: MOREC's dynamics reward (`morec`) and the disagreement of prior heads. A [`Tuner`] improves a policy in an environment
 //! (`tune`): [`Ppo`], [`B2`] or [`D3po`].
 //!
-//! Tensors are written `[time, n, ..]`; a latent is `[h; z]`; actions and features are CALVIN's, in the units of `reverie-schema`.
+//! Tensors are written `[time, n, ..]`; a latent is `[h; z; x]`; actions and features are CALVIN's, in the units of `reverie-schema`.
 //!
 //! ```
 //! use reverie_world_model::{WorldModel, WorldModelConfig};

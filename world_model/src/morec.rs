@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and a dream ends where the chosen one's `D` is below
-//! 0.6. Deviations: a transition is `[h, z], a -> z'` with `z'` of the posterior as real and `z'` of the prior, up to `depth` steps into
+//! 0.6. Deviations: a transition is `[h, z, x], a -> [z', x']`, followed as real and dreamt, up to `depth` steps into
 //! a dream, as the model's; the generator is the trained world model itself and is not trained against the discriminators (the
 //! original's generator is, by a part of the code that was never released).
 
@@ -73,7 +73,7 @@ pub fn discriminator_parameters(config: &WorldModelConfig, reward: &DynamicsRewa
     let n_context = config.latent() + config.actions_per_step * N_ACT;
     list.linear(&format!("{prefix}.context"), n_context, reward.hidden);
     let bound = 1.0 / (config.groups as f32).sqrt();
-    list.add(&format!("{prefix}.next.weight"), &[reward.hidden, config.stoch()], Init::Uniform { bound });
+    list.add(&format!("{prefix}.next.weight"), &[reward.hidden, config.latent() - config.deter], Init::Uniform { bound });
     LayerNorm::list(&mut list, &format!("{prefix}.norm"), reward.hidden);
     Dense::list(&mut list, &format!("{prefix}.1"), reward.hidden, reward.hidden);
     list.linear(&format!("{prefix}.output"), reward.hidden, 1);
@@ -101,7 +101,7 @@ impl Discriminator {
         }
     }
 
-    /// `context`: `[n, latent + actions]`; `next`: `[n, candidates, stoch]`; returns `[n, candidates]`.
+    /// `context`: `[n, latent + actions]`; `next`: `[n, candidates, stoch + 51]`; returns `[n, candidates]`.
     fn logits(&self, context: &Tensor, next: &Tensor) -> Tensor {
         let sum = self.context.forward(context).unsqueeze(1) + next.linear(&self.next, None::<Tensor>);
         self.output.forward(&self.hidden.forward(&self.norm.forward(&sum).silu())).squeeze_dim(-1)
@@ -124,7 +124,7 @@ impl DynamicsReward {
     /// `D` of each candidate, `[n, candidates]`.
     ///
     /// # Shapes
-    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch]`.
+    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 51]`.
     pub fn score(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Tensor {
         let context = Tensor::cat(&[latent, actions], -1);
         let probability = |(member, snapshot): &(Discriminator, Snapshot)| {
@@ -171,7 +171,7 @@ fn draw(
     let actions = sequence.actions.narrow(0, CONTEXT as i64 + 1, depth);
     let pair = |latents: &Tensor| {
         let context = Tensor::cat(&[&latents.narrow(0, 0, depth), &actions], -1).flatten(0, 1);
-        let next = model.split(&latents.narrow(0, 1, depth)).1.flatten(0, 1).unsqueeze(1);
+        let next = model.outcome(&latents.narrow(0, 1, depth)).flatten(0, 1).unsqueeze(1);
         (context, next)
     };
     let (real, fake) = (pair(&observed.narrow(0, CONTEXT as i64, depth + 1)), pair(&Tensor::stack(&dreamt, 0)));

@@ -58,14 +58,14 @@ pub struct MlpDynamics {
 }
 
 impl MlpDynamics {
-    /// Trains one with as many hidden layers and about as many weights as the model has, on as many transitions.
+    /// Trains one with three hidden layers as wide as the model's memory.
     ///
     /// # Errors
     /// Too short episodes.
     pub fn train(data: &PlayData, episodes: &Range<usize>, config: &WorldModelConfig, updates: u64) -> Result<Self> {
         let mut list = ParameterList::default();
         let n_in = STATE_FEATURES + config.actions_per_step * N_ACT;
-        let shape = MlpShape { n_in, hidden: 2 * config.deter, layers: 3, n_out: STATE_FEATURES };
+        let shape = MlpShape { n_in, hidden: config.deter, layers: 3, n_out: STATE_FEATURES };
         Mlp::list(&mut list, "mlp", shape);
         let values = initial_values(&list.0, derive_seed(config.seed, "mlp dynamics"));
         let mut parameters = FlatParameters::new(list.0, &values, data.device());
@@ -122,7 +122,7 @@ pub fn open_loop(
         let (actions, seen) = (sequence.actions.get(step), sequence.seen.state.get(step));
         latent = model.imagine(&latent, &actions, 1, &mut noise).0.squeeze_dim(1);
         by_mlp = mlp.step(&by_mlp, &actions);
-        errors[0].push(&model.decode_state(&latent), &seen, &scale);
+        errors[0].push(&model.state(&latent), &seen, &scale);
         errors[1].push(&last, &seen, &scale);
         errors[2].push(&by_mlp, &seen, &scale);
     }

@@ -53,12 +53,13 @@ mod tests {
 
     #[test]
     fn published_clip_ranges() {
+        let published = PpoConfig { clip: [0.001, 0.01], ..PpoConfig::default() };
         let want = [0.0010, 0.0012, 0.0015, 0.0018, 0.0023, 0.0030, 0.0040, 0.0054, 0.0073, 0.0100];
-        for (got, want) in clip_ranges(&PpoConfig::default(), 10).into_iter().zip(want) {
+        for (got, want) in clip_ranges(&published, 10).into_iter().zip(want) {
             assert!((got - want).abs() < 6e-5, "{got} {want}");
         }
         assert_eq!(denoising_discounts(&PpoConfig { denoising_gamma: 0.5, ..PpoConfig::default() }, 3), [0.25, 0.5, 1.0]);
-        assert!((clip_ranges(&PpoConfig::default(), 1)[0] - 0.01).abs() < 1e-12);
+        assert!((clip_ranges(&published, 1)[0] - 0.01).abs() < 1e-12);
     }
 
     /// A ratio of 1.5 with range 0.2: an advantage of 2 earns 1.2 * 2, one of -2 costs 1.5 * 2.

@@ -68,7 +68,8 @@ struct Rollout {
 #[derive(Serialize, Deserialize)]
 struct Own {
     critic_updates: u64,
-    scale: [f64; 3],
+    /// Bits of f64, which JSON's decimals would round.
+    scale: [u64; 3],
 }
 
 impl Ppo {
@@ -205,7 +206,7 @@ impl Tuner for Ppo {
 
     fn save_state(&self, path: &Path, beside: &Beside) -> Result<()> {
         let (running, scale) = self.scale.numbers();
-        let own = serde_json::json!(Own { critic_updates: self.critic.updates, scale });
+        let own = serde_json::json!(Own { critic_updates: self.critic.updates, scale: scale.map(f64::to_bits) });
         let arrays = [
             ("critic", &self.critic.parameters.copy()),
             ("critic_first_moment", &self.critic.optimiser.first),
@@ -224,7 +225,7 @@ impl Tuner for Ppo {
         self.critic.optimiser.first = array("critic_first_moment")?;
         self.critic.optimiser.second = array("critic_second_moment")?;
         self.critic.updates = critic_updates;
-        self.scale.restore(state.tensor("running_return", &self.scale.numbers().0.size(), Device::Cpu)?, scale);
+        self.scale.restore(state.tensor("running_return", &self.scale.numbers().0.size(), Device::Cpu)?, scale.map(f64::from_bits));
         Ok(beside)
     }
 }
