@@ -126,7 +126,7 @@ impl Gru {
 /// Several small networks of equal shape side by side, evaluated as one: `[n, n_in] -> [n, heads, n_out]`.
 #[derive(Debug)]
 pub(crate) struct Heads {
-    first: Linear,
+    first: [Tensor; 2],
     norm: [Tensor; 2],
     second: [Tensor; 2],
     heads: i64,
@@ -146,15 +146,27 @@ impl Heads {
     pub(crate) fn new(table: &TensorTable, name: &str) -> Self {
         let pair = |layer: &str| ["weight", "bias"].map(|part| parameter(table, &format!("{name}.{layer}.{part}")));
         let norm = pair("0.norm");
-        Self { first: table.linear(&format!("{name}.0")), heads: norm[0].size()[0], norm, second: pair("1") }
+        Self { first: pair("0"), heads: norm[0].size()[0], norm, second: pair("1") }
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         let hidden = self.norm[0].size()[1];
-        let h = self.first.forward(x).view([-1, self.heads, hidden]);
+        let h = x.linear(&self.first[0], Some(&self.first[1])).view([-1, self.heads, hidden]);
         let h = h.layer_norm([hidden].as_slice(), None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
         let h = (h * &self.norm[0] + &self.norm[1]).silu();
         Tensor::baddbmm(&self.second[1], &h.transpose(0, 1), &self.second[0], 1.0, 1.0).transpose(0, 1)
+    }
+}
+
+impl Heads {
+    /// The first head alone, `[n, n_in] -> [n, n_out]`.
+    pub(crate) fn first(&self, x: &Tensor) -> Tensor {
+        let hidden = self.norm[0].size()[1];
+        let of = |t: &Tensor| t.narrow(0, 0, hidden);
+        let h = x.linear(&of(&self.first[0]), Some(&of(&self.first[1])));
+        let h = h.layer_norm([hidden].as_slice(), None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
+        let h = (h * self.norm[0].get(0) + self.norm[1].get(0)).silu();
+        h.matmul(&self.second[0].get(0)) + self.second[1].get(0)
     }
 }
 
@@ -201,6 +213,7 @@ mod tests {
         let x = Tensor::from_slice(&[0.3_f32, -1.0, 2.0, 0.1, 0.2, 0.3]).view([2, 3]);
         let all = Heads::new(&table, "h").forward(&x);
         assert_eq!(all.size(), [2, 3, 2]);
+        assert!((Heads::new(&table, "h").first(&x) - all.select(1, 0)).abs().max().double_value(&[]) < 1e-6);
         let get = |name: &str| parameter(&table, name);
         for head in 0..3 {
             let rows = |name: &str| get(name).narrow(0, head * 4, 4);

@@ -209,7 +209,7 @@ impl WorldModel {
             let blind = sequence.blind.get(t).unsqueeze(-1);
             let mut believed = posterior.shallow_clone();
             if is_blind {
-                let prior = self.probabilities(&self.prior.forward(&h).select(1, 0));
+                let prior = self.probabilities(&self.prior.first(&h));
                 let blind = blind.unsqueeze(-1);
                 believed = prior * &blind + believed * (blind * -1.0 + 1.0);
             }
