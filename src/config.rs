@@ -64,11 +64,13 @@ pub struct CollectSection {
     /// Standard deviation of noise on the first six entries of each action, as it is played and recorded. Makes demonstrations, and
     /// policies cloned from them, as clumsy as wanted.
     pub action_noise: f64,
+    /// The same for play, of which each skill draws its share of this: a world model must have seen what a clumsy policy does.
+    pub play_noise: f64,
 }
 
 impl Default for CollectSection {
     fn default() -> Self {
-        Self { stray_share: 0.0, action_noise: 0.0 }
+        Self { stray_share: 0.0, action_noise: 0.0, play_noise: 0.0 }
     }
 }
 

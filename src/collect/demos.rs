@@ -4,9 +4,8 @@ use std::{ops::ControlFlow, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand::{SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
 use reverie_schema::{Frame, derive_seed};
 use reverie_sim::{Expert, SceneId, Task};
 use serde::Serialize;
@@ -23,8 +22,6 @@ use crate::{
 
 /// Control steps recorded beyond the success, so that a policy sees what follows it.
 const STEPS_AFTER_SUCCESS: u32 = 6;
-/// Entries of an action that noise is put on: the gripper is left alone.
-const CONTINUOUS: usize = 6;
 /// Control steps of the unrecorded way to where a demonstration begins near the work.
 const STRAY_STEPS: usize = 40;
 
@@ -95,9 +92,7 @@ fn attempt(config: &Config, cameras: &[CameraName], task: Task, seed: u64) -> Re
         let observation = rig.observe();
         let mut action = expert.act(&observation);
         if noise > 0.0 {
-            for entry in &mut action.0[..CONTINUOUS] {
-                *entry = (*entry + noise * tremor.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0);
-            }
+            super::shake(&mut action, noise, &mut tremor);
         }
         images.push(pictures.look(&rig.world)?);
         frames.push(Frame { observation, action });

@@ -7,6 +7,10 @@ mod session;
 use std::{collections::VecDeque, path::PathBuf};
 
 use anyhow::Result;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use reverie_schema::Action;
 use reverie_sim::{SceneId, World};
 
 use crate::{
@@ -77,6 +81,16 @@ impl Pictures {
             self.under_way.pop_front();
         }
         Ok(self.under_way.front().cloned().unwrap_or_default())
+    }
+}
+
+/// Entries of an action that noise is put on: the gripper is left alone.
+const CONTINUOUS: usize = 6;
+
+/// Puts noise of this standard deviation on an action.
+fn shake(action: &mut Action, noise: f32, rng: &mut ChaCha8Rng) {
+    for entry in &mut action.0[..CONTINUOUS] {
+        *entry = (*entry + noise * rng.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0);
     }
 }
 

@@ -47,6 +47,10 @@ struct Session {
     rng: ChaCha8Rng,
     played: Played,
     steps: usize,
+    /// Most of the noise on actions, and that of the present skill, standard deviations.
+    most_noise: f32,
+    noise: f32,
+    noise_rng: ChaCha8Rng,
 }
 
 /// Plays for `steps` control steps from a random start. The same arguments give the same play.
@@ -56,7 +60,8 @@ pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) ->
     let rig = start(config, &mut rng, seed)?;
     let pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let played = Played { frames: Vec::new(), states: Vec::new(), images: Vec::new() };
-    let mut session = Session { rig, scene, pictures, rng, played, steps };
+    let (most_noise, noise_rng) = (config.collect.play_noise as f32, ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise")));
+    let mut session = Session { rig, scene, pictures, rng, played, steps, most_noise, noise: 0.0, noise_rng };
     let mut errand = 0;
     while session.goes_on() {
         session.next(derive_seed(seed, &format!("errand {errand}")))?;
@@ -82,6 +87,7 @@ impl Session {
     }
 
     fn next(&mut self, seed: u64) -> Result<()> {
+        self.noise = self.most_noise * self.noise_rng.random::<f32>();
         match self.choose() {
             Errand::Wander => self.wander(),
             errand => self.skill(&errand, seed),
@@ -165,9 +171,12 @@ impl Session {
     }
 
     /// Records and takes a step; false when the time is over.
-    fn step(&mut self, observation: Observation, action: Action) -> Result<bool> {
+    fn step(&mut self, observation: Observation, mut action: Action) -> Result<bool> {
         if !self.goes_on() {
             return Ok(false);
+        }
+        if self.noise > 0.0 {
+            super::shake(&mut action, self.noise, &mut self.noise_rng);
         }
         self.played.states.push(self.rig.world.scene_state());
         self.played.images.push(self.pictures.look(&self.rig.world)?);

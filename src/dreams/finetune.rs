@@ -15,7 +15,7 @@ use reverie_world_model::{
     SuccessCheckpoint, SuccessClassifier, SuccessJudge, TrainedWorldModel, TuneConfig, Tuner, starts,
 };
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use reverie_world_model::Tensor;
 
 use super::{WORLD_MODEL, ensure_told_by_scene, load_world_model, moments, recorded, reward, simulation::Simulation, state_file};
 use crate::{actor::Actor, attempt::attempt, clock::WallClock, config::Config, models, parallel, report, report::Rate, rig::Rig};

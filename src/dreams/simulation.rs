@@ -5,7 +5,8 @@ use reverie_policy::{STATE_FEATURES, state_features};
 use reverie_schema::{Action, N_ACT, derive_seed};
 use reverie_sim::Task;
 use reverie_world_model::{Conditioner, Environment, Forkable, Situation, Transition, WorldModelError};
-use tch::{Device, Kind, Tensor};
+use reverie_policy::Device;
+use reverie_world_model::{Kind, Tensor};
 
 use crate::{config::Config, parallel, rig::Rig};
 

@@ -12,7 +12,8 @@ use reverie_world_model::{
     ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, PlayData, RawPlay, SuccessCheckpoint, SuccessClassifier,
     TrainedWorldModel, reduce, starts,
 };
-use tch::{Device, Kind, Tensor};
+use reverie_policy::Device;
+use reverie_world_model::{Kind, Tensor};
 
 use super::{WORLD_MODEL, load_world_model, reward};
 use crate::{
@@ -134,7 +135,7 @@ fn dream(
     pictures: [Vec<u8>; 2],
     replay: &Replay,
 ) -> Result<Rollout> {
-    let _guard = tch::no_grad_guard();
+    let _guard = reverie_world_model::no_grad_guard();
     let settings = &world.info.config;
     let has_cameras = settings.inputs.has_cameras();
     let raw = RawPlay {

@@ -37,7 +37,8 @@ pub struct DreamConfig {
     pub candidates: usize,
     /// Temperature of the choice among them (0.1).
     pub temperature: f64,
-    /// Dynamics reward below which a dream ends without reward (0.6); 0: never. Only with the filter.
+    /// Dynamics reward below which a dream ends without reward; 0: never. Only with the filter. (0.6 published, where discriminators
+    /// fight a generator; here it would end a dream every seventh chunk.)
     pub least_dynamics_reward: f64,
     /// Weight of the prior heads' disagreement, as a share of what 99 of 100 steps along play stay below; 0: off.
     pub penalty: f64,
@@ -53,7 +54,7 @@ impl Default for DreamConfig {
             successes_in_a_row: 2,
             candidates: 10,
             temperature: 0.1,
-            least_dynamics_reward: 0.6,
+            least_dynamics_reward: 0.45,
             penalty: 0.02,
             risk: Risk::Sum,
         }

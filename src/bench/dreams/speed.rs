@@ -16,7 +16,7 @@ use reverie_world_model::{
 };
 use reverie_sim::Task;
 use serde_json::{Value, json};
-use tch::{Kind, Tensor};
+use reverie_world_model::{Kind, Tensor};
 
 use super::Args;
 use crate::{

@@ -58,7 +58,7 @@ impl Default for TuneConfig {
             b2: B2Config::default(),
             d3po: D3poConfig::default(),
             iterations: 100,
-            learning_rate: 3e-4,
+            learning_rate: 1e-4,
             grad_clip: 1.0,
             cloning: 0.05,
             save_every: 10,
@@ -86,14 +86,12 @@ pub struct PpoConfig {
     pub lambda: f64,
     /// Discount of a denoising step (0.99).
     pub denoising_gamma: f64,
-    /// Clip range of the noisiest tuned step and of the last (0.001 and 0.01 published; twice that learns in half the iterations).
+    /// Clip range of the noisiest tuned step and of the last (0.001, 0.01).
     pub clip: [f64; 2],
     /// Rate at which it grows between them (3).
     pub clip_rate: f64,
     /// Estimated divergence that ends the passes of an iteration (1).
     pub target_divergence: f64,
-    /// Weight of the critic's loss in reports; it has its own optimiser (0.5).
-    pub value_weight: f64,
     /// Learning rate of the critic (1e-3).
     pub critic_learning_rate: f64,
     /// Width of the critic's two hidden layers (256).
@@ -112,10 +110,9 @@ impl Default for PpoConfig {
             gamma: 0.999,
             lambda: 0.95,
             denoising_gamma: 0.99,
-            clip: [0.002, 0.02],
+            clip: [0.001, 0.01],
             clip_rate: 3.0,
             target_divergence: 1.0,
-            value_weight: 0.5,
             critic_learning_rate: 1e-3,
             critic_hidden: 256,
             critic_warmup: 2,
