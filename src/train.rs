@@ -153,7 +153,11 @@ fn finish(mut trainer: Trainer, args: &Args, title: &str, interrupted: &AtomicBo
     let train = trainer.config().clone();
     let bar = ProgressBar::new(train.steps)
         .with_style(ProgressStyle::with_template("{bar:30} step {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
-    let mut curves = args.curves.open(title, #[cfg(feature = "view")] PLOTS)?;
+    let mut curves = args.curves.open(
+        title,
+        #[cfg(feature = "view")]
+        PLOTS,
+    )?;
     let mut since = (WallClock.now(), trainer.step());
     let outcome = trainer.run(Some(&state), |progress| {
         let now = WallClock.now();

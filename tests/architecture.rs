@@ -40,10 +40,10 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("xtask", &[]),
 ];
 
-/// For each heavy dependency, the packages that may name it. The program names torch-sys only to find libtorch's folder.
+/// For each heavy dependency, the packages that may name it. Who names torch-sys beside tch does so to find libtorch's folder.
 const HEAVY: [(&str, &[&str]); 7] = [
     ("tch", &["reverie-policy", "reverie-world-model"]),
-    ("torch-sys", &["reverie-policy", "reverie"]),
+    ("torch-sys", &["reverie-policy", "reverie-world-model", "reverie"]),
     ("rapier3d", &["reverie-sim"]),
     ("zenoh", &["reverie-zenoh"]),
     ("rerun", &["reverie-rerun"]),

@@ -60,7 +60,8 @@ pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) ->
     let rig = start(config, &mut rng, seed)?;
     let pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let played = Played { frames: Vec::new(), states: Vec::new(), images: Vec::new() };
-    let (most_noise, noise_rng) = (config.collect.play_noise as f32, ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise")));
+    let (most_noise, noise_rng) =
+        (config.collect.play_noise as f32, ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise")));
     let mut session = Session { rig, scene, pictures, rng, played, steps, most_noise, noise: 0.0, noise_rng };
     let mut errand = 0;
     while session.goes_on() {

@@ -10,12 +10,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reverie_policy::{Checkpoint, DecoderConfig, checkpoint::TuningRecord};
 use reverie_schema::{Clock, derive_seed};
 use reverie_sim::{Task, steps_taken};
+use reverie_world_model::Tensor;
 use reverie_world_model::{
     B2, Beside, Conditioner, D3po, Dream, Forkable, GuardedWorld, Iteration, Judge, Method, Noise, ParetoJudge, PlayData, Ppo,
     SuccessCheckpoint, SuccessClassifier, SuccessJudge, TrainedWorldModel, TuneConfig, Tuner, starts,
 };
 use serde::{Deserialize, Serialize};
-use reverie_world_model::Tensor;
 
 use super::{WORLD_MODEL, ensure_told_by_scene, load_world_model, moments, recorded, reward, simulation::Simulation, state_file};
 use crate::{actor::Actor, attempt::attempt, clock::WallClock, config::Config, models, parallel, report, report::Rate, rig::Rig};
@@ -175,7 +175,13 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
                 args.task
             );
             let success = SuccessCheckpoint::load(&folder).with_context(|| format!("success classifier {}", folder.display()))?;
-            ensure!(success.info.task == args.task.name(), "{}: it tells {}, not {}", folder.display(), success.info.task, args.task);
+            ensure!(
+                success.info.task == args.task.name(),
+                "{}: it tells {}, not {}",
+                folder.display(),
+                success.info.task,
+                args.task
+            );
             let success = SuccessClassifier::new(&success, device)?;
             let guarded = GuardedWorld::new(&world, &success, &tune.dream)?;
             let starts = begin_at(config, args, &world)?;
@@ -276,10 +282,15 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
     };
     if args.starts == Starts::Simulation {
         ensure!(!world.info.config.inputs.has_cameras(), "--starts simulation is for world models of the state");
-        let rigs = parallel::map(PLAY_STARTS / 2, parallel::cores(), || Ok(()), |(), index| {
-            let seed = derive_seed(tune.seed, "start of a dream").wrapping_add(index as u64);
-            Ok(Rig::new(config, args.task, seed)?.observe())
-        })?;
+        let rigs = parallel::map(
+            PLAY_STARTS / 2,
+            parallel::cores(),
+            || Ok(()),
+            |(), index| {
+                let seed = derive_seed(tune.seed, "start of a dream").wrapping_add(index as u64);
+                Ok(Rig::new(config, args.task, seed)?.observe())
+            },
+        )?;
         let mut raw = reverie_world_model::RawPlay::default();
         for (index, observation) in rigs.iter().enumerate() {
             raw.state.extend_from_slice(&reverie_policy::state_features(observation));
@@ -297,8 +308,7 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
     let demo_data = normalised(&mut demos)?;
     let mut parts = Vec::new();
     for step in 0..DEMO_STEPS {
-        let firsts: Vec<i64> =
-            episodes.iter().filter(|e| e.len() > (step + 2) * stride).map(|e| e.start as i64).collect();
+        let firsts: Vec<i64> = episodes.iter().filter(|e| e.len() > (step + 2) * stride).map(|e| e.start as i64).collect();
         parts.push(starts(world, &demo_data, &firsts, step + 1, &mut noise));
     }
     if args.play.exists() {
@@ -347,9 +357,14 @@ impl<'a> Run<'a> {
             first = beside.iteration;
             eprintln!("resuming at iteration {first}");
         }
-        let bar = ProgressBar::new(tune.iterations)
-            .with_style(ProgressStyle::with_template("{bar:30} iteration {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
-        let mut curves = self.args.curves.open(&format!("finetune {}", self.args.task), #[cfg(feature = "view")] PLOTS)?;
+        let bar = ProgressBar::new(tune.iterations).with_style(
+            ProgressStyle::with_template("{bar:30} iteration {pos}/{len}, {eta} left  {msg}").context("progress bar")?,
+        );
+        let mut curves = self.args.curves.open(
+            &format!("finetune {}", self.args.task),
+            #[cfg(feature = "view")]
+            PLOTS,
+        )?;
         if first == 0 {
             self.check(0)?;
         }

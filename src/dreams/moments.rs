@@ -28,7 +28,15 @@ pub fn demonstration_windows(recorded: &Recorded, task: Task, stride: usize) -> 
 
 /// Up to `count` windows of play of `steps` steps each in which the task is done, and as many in which it is not, all from moments at
 /// which it could be.
-pub fn play_windows(recorded: &Recorded, task: Task, scene: SceneId, stride: usize, steps: usize, count: usize, seed: u64) -> Vec<Window> {
+pub fn play_windows(
+    recorded: &Recorded,
+    task: Task,
+    scene: SceneId,
+    stride: usize,
+    steps: usize,
+    count: usize,
+    seed: u64,
+) -> Vec<Window> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut done, mut not) = (Vec::new(), Vec::new());
     let reach = (CONTEXT + steps) * stride;
@@ -60,7 +68,15 @@ pub fn play_windows(recorded: &Recorded, task: Task, scene: SceneId, stride: usi
 
 /// First frames of windows of [`CONTEXT`] steps (and one), at whose ends dreams begin: play at which mechanism and hand are where
 /// demonstrations of the task begin, with nothing in the hand.
-pub fn play_starts(play: &Recorded, demos: &Recorded, task: Task, scene: SceneId, stride: usize, count: usize, seed: u64) -> Vec<i64> {
+pub fn play_starts(
+    play: &Recorded,
+    demos: &Recorded,
+    task: Task,
+    scene: SceneId,
+    stride: usize,
+    count: usize,
+    seed: u64,
+) -> Vec<i64> {
     let begins: Vec<usize> = demos.episodes_of(task).into_iter().map(|episode| episode.start).collect();
     if begins.is_empty() {
         return Vec::new();

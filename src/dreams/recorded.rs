@@ -46,8 +46,11 @@ pub fn read(folder: &Path, pictures: bool) -> Result<Recorded> {
     } else {
         Vec::new()
     };
-    let mut recorded =
-        Recorded { raw: RawPlay { pictures: vec![Vec::new(); cameras.len()], ..RawPlay::default() }, scenes: Vec::new(), tasks: Vec::new() };
+    let mut recorded = Recorded {
+        raw: RawPlay { pictures: vec![Vec::new(); cameras.len()], ..RawPlay::default() },
+        scenes: Vec::new(),
+        tasks: Vec::new(),
+    };
     for episode in 0..dataset.len() {
         let from = recorded.scenes.len();
         dataset.each_frame(episode, pictures, |frame, seen| {

@@ -1,11 +1,11 @@
 //! The rapier simulation as an environment that policies are tuned in: the baseline that needs interactions (online DPPO).
 
 use anyhow::Result;
+use reverie_policy::Device;
 use reverie_policy::{STATE_FEATURES, state_features};
 use reverie_schema::{Action, N_ACT, derive_seed};
 use reverie_sim::Task;
 use reverie_world_model::{Conditioner, Environment, Forkable, Situation, Transition, WorldModelError};
-use reverie_policy::Device;
 use reverie_world_model::{Kind, Tensor};
 
 use crate::{config::Config, parallel, rig::Rig};
@@ -49,12 +49,8 @@ struct Led {
 impl<'a> Simulation<'a> {
     pub fn new(config: &Config, task: Task, conditioner: &'a Conditioner, device: Device, n: usize, seed: u64) -> Result<Self> {
         let first = FIRST_SEED + derive_seed(seed, "simulation") % 1_000_000_000;
-        let episodes = parallel::map(
-            n,
-            parallel::cores(),
-            || Ok(()),
-            |(), index| Episode::new(config, task, first + index as u64),
-        )?;
+        let episodes =
+            parallel::map(n, parallel::cores(), || Ok(()), |(), index| Episode::new(config, task, first + index as u64))?;
         Ok(Self { config: config.clone(), task, conditioner, device, episodes, next_seed: first + n as u64, control_steps: 0 })
     }
 
@@ -91,9 +87,8 @@ impl<'a> Simulation<'a> {
             let mut handles = Vec::new();
             for (part, episodes) in self.episodes.chunks_mut(each).enumerate() {
                 let work = &work;
-                handles.push(
-                    scope.spawn(move || episodes.iter_mut().enumerate().map(|(i, e)| work(e, part * each + i)).collect()),
-                );
+                handles
+                    .push(scope.spawn(move || episodes.iter_mut().enumerate().map(|(i, e)| work(e, part * each + i)).collect()));
             }
             let panicked = |_| Err(anyhow::anyhow!("a worker thread panicked"));
             handles.into_iter().map(|handle| handle.join().unwrap_or_else(panicked)).collect()

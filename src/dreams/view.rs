@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use reverie_camera::{Camera, Image, Renderer};
+use reverie_policy::Device;
 use reverie_policy::{DecoderConfig, observation_of_features, state_features};
 use reverie_rerun::{Level, Plots, Viewer, ViewerOptions};
 use reverie_schema::{CONTROL_PERIOD_NS, N_ACT, Observation, RobotSpec, Stamp, scene::Scene};
 use reverie_sim::{Replay, Task};
 use reverie_world_model::{
-    ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, PlayData, RawPlay, SuccessCheckpoint, SuccessClassifier,
-    TrainedWorldModel, reduce, starts,
+    ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, PlayData, RawPlay, SuccessCheckpoint,
+    SuccessClassifier, TrainedWorldModel, reduce, starts,
 };
-use reverie_policy::Device;
 use reverie_world_model::{Kind, Tensor};
 
 use super::{WORLD_MODEL, load_world_model, reward};
@@ -165,7 +165,11 @@ fn dream(
         let features = Vec::<f32>::try_from(world.features(&latent).view([-1]))?;
         let features: [f32; reverie_policy::STATE_FEATURES] = features.try_into().ok().context("51 features")?;
         let observation = observation_of_features(&features, stamp(step));
-        rollout.pictures.push(if has_cameras { picture(&world.model.decode_pictures(&latent)[0])? } else { seer.see(&observation)? });
+        rollout.pictures.push(if has_cameras {
+            picture(&world.model.decode_pictures(&latent)[0])?
+        } else {
+            seer.see(&observation)?
+        });
         rollout.observations.push(observation);
         let fires = classifier.as_ref().is_some_and(|c| c.fires(&latent).double_value(&[0]) > 0.5);
         if fires && rollout.done_at.is_none() {

@@ -54,7 +54,8 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     models::set_threads(parallel::cores());
     let device = models::torch_device(&args.device)?;
     let data = PlayData::new(play.raw, None, device).with_context(|| format!("data set {}", args.data.display()))?;
-    let mut trainer = WorldModelTrainer::new(settings.clone(), data).with_context(|| format!("data set {}", args.data.display()))?;
+    let mut trainer =
+        WorldModelTrainer::new(settings.clone(), data).with_context(|| format!("data set {}", args.data.display()))?;
     eprintln!("{frames} frames in {episodes} episodes; {} parameters", trainer.parameters().numel());
     let state = state_file(&args.out);
     if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -73,7 +74,11 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     let minutes = || minutes_before + WallClock.now().since(begin) as f64 / 60e9;
     let bar = ProgressBar::new(settings.updates)
         .with_style(ProgressStyle::with_template("{bar:30} update {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
-    let mut curves = args.curves.open("world model", #[cfg(feature = "view")] PLOTS)?;
+    let mut curves = args.curves.open(
+        "world model",
+        #[cfg(feature = "view")]
+        PLOTS,
+    )?;
     let mut since = (WallClock.now(), trainer.progress().update);
     let mut report = |progress: &WorldModelProgress| {
         let now = WallClock.now();
@@ -102,8 +107,9 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
 
     let reward = config.dynamics_reward.clone();
     let total = reward.snapshots as u64 * reward.updates_each;
-    let bar = ProgressBar::new(total)
-        .with_style(ProgressStyle::with_template("{bar:30} discriminator update {pos}/{len}, {eta} left  {msg}").context("progress bar")?);
+    let bar = ProgressBar::new(total).with_style(
+        ProgressStyle::with_template("{bar:30} discriminator update {pos}/{len}, {eta} left  {msg}").context("progress bar")?,
+    );
     let (mut tensors, snapshots) =
         train_dynamics_reward(trainer.model(), trainer.data(), &trainer.train_episodes(), &reward, |update, loss| {
             bar.set_position(update);
@@ -126,8 +132,17 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         provenance: provenance(format!("{frames} frames of play in {episodes} episodes")),
         config: settings,
     };
-    ensure!(info.snapshots.iter().all(|s| s.real.is_finite() && s.dreamt.is_finite()), "a discriminator's verdicts are not finite");
-    println!("{} updates in {:.1} minutes, state {:.1} nats, kl {:.2} nats", info.updates, info.minutes, trainer.progress().state, trainer.progress().kl);
+    ensure!(
+        info.snapshots.iter().all(|s| s.real.is_finite() && s.dreamt.is_finite()),
+        "a discriminator's verdicts are not finite"
+    );
+    println!(
+        "{} updates in {:.1} minutes, state {:.1} nats, kl {:.2} nats",
+        info.updates,
+        info.minutes,
+        trainer.progress().state,
+        trainer.progress().kl
+    );
     for (name, errors) in ["model", "constant", "mlp"].iter().zip(&info.open_loop) {
         let last = |values: &[f64]| 1e3 * values.last().copied().unwrap_or(f64::NAN);
         println!(

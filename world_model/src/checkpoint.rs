@@ -5,8 +5,8 @@ use tch::Tensor;
 use crate::WorldModelError;
 use crate::config::WorldModelConfig;
 use crate::error::Result;
-use crate::predict::OpenLoop;
 use crate::morec::{DynamicsReward, DynamicsRewardConfig, Snapshot, discriminator_parameters};
+use crate::predict::OpenLoop;
 use crate::rssm::WorldModel;
 use crate::store::{Info, Provenance, Stored};
 

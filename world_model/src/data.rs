@@ -128,9 +128,8 @@ impl PlayData {
         let state = shaped(self.state.index_select(0, &flat.to_device(self.device())));
         // Pictures stay in main memory until they are wanted.
         let on_host = flat.to_device(Device::Cpu);
-        let picture = |bytes: &Tensor| {
-            shaped(bytes.index_select(0, &on_host).to_device(self.device()).to_kind(Kind::Float) / 127.5 - 1.0)
-        };
+        let picture =
+            |bytes: &Tensor| shaped(bytes.index_select(0, &on_host).to_device(self.device()).to_kind(Kind::Float) / 127.5 - 1.0);
         Seen { state, pictures: if pictures { self.pictures.iter().map(picture).collect() } else { Vec::new() } }
     }
 
@@ -288,8 +287,13 @@ pub(crate) mod tests {
     #[test]
     fn streams_advance_by_a_step_within_their_episode_and_carry_the_actions_between() {
         let data = PlayData::new(numbered(&[50, 70, 60]), Some(identity()), Device::Cpu).unwrap();
-        let config =
-            WorldModelConfig { actions_per_step: 3, sequence: 40, heads: 2, reset_probability: 0.0, ..WorldModelConfig::default() };
+        let config = WorldModelConfig {
+            actions_per_step: 3,
+            sequence: 40,
+            heads: 2,
+            reset_probability: 0.0,
+            ..WorldModelConfig::default()
+        };
         let mut streams = Streams::new(4);
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let first = streams.next(&data, &(0..2), &config, &mut rng);

@@ -379,9 +379,8 @@ impl Environment for Dream<'_> {
         self.imagined += (n * rows) as u64;
         self.elapsed += rows as f64;
         self.told = (&self.told + 1.0) * self.dynamics.done(&self.latent);
-        let success = self.told.ge(f64::from(self.config.successes_in_a_row)).to_kind(Kind::Float)
-            * (&implausible * -1.0 + 1.0)
-            * &awake;
+        let success =
+            self.told.ge(f64::from(self.config.successes_in_a_row)).to_kind(Kind::Float) * (&implausible * -1.0 + 1.0) * &awake;
         let terminated = (&success + implausible).clamp_max(1.0).maximum(&self.over);
         let truncated = self.elapsed.ge(self.config.max_steps as f64).to_kind(Kind::Float) * (&terminated * -1.0 + 1.0);
         let reward = match self.config.risk {

@@ -234,7 +234,8 @@ mod tests {
             spec.init = Init::Zeros;
         }
         let gru = Gru::new(&table(list), "g");
-        let h = gru.forward(&Tensor::ones([1, 2], (Kind::Float, Device::Cpu)), &Tensor::from_slice(&[1.0_f32, -2.0, 0.5]).view([1, 3]));
+        let h = gru
+            .forward(&Tensor::ones([1, 2], (Kind::Float, Device::Cpu)), &Tensor::from_slice(&[1.0_f32, -2.0, 0.5]).view([1, 3]));
         let keep = 1.0 - 1.0 / (1.0 + std::f64::consts::E);
         for (i, start) in [1.0, -2.0, 0.5].into_iter().enumerate() {
             assert!((h.double_value(&[0, i as i64]) - keep * start).abs() < 1e-6);

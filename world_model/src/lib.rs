@@ -48,11 +48,11 @@ pub use predict::{MlpDynamics, OpenLoop, disagreement_q99, open_loop};
 pub use rssm::{CAMERAS, Loss, Observed, Seen, Sequence, WorldModel, balanced_kl, gaussian_nll};
 pub use store::{Provenance, Stored};
 // The program composes latents and conditions; libtorch itself stays a dependency of this crate and of the policy.
-pub use tch::{Kind, Tensor, no_grad_guard};
 pub use success::{
     Labelled, Quality, Subject, SuccessCheckpoint, SuccessClassifier, SuccessConfig, SuccessInfo, Window, contrast,
     label as label_windows, train as train_success,
 };
+pub use tch::{Kind, Tensor, no_grad_guard};
 pub use train::{Ended, WorldModelProgress, WorldModelTrainer};
 pub use tune::{
     B2, B2Config, Beside, ChainConfig, Chains, ChunkNoise, D3po, D3poConfig, DiffusionPolicy, Iteration, Judge, Learner, Method,

@@ -127,9 +127,8 @@ impl DynamicsReward {
     /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 51]`.
     pub fn score(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Tensor {
         let context = Tensor::cat(&[latent, actions], -1);
-        let probability = |(member, snapshot): &(Discriminator, Snapshot)| {
-            mean_verdict(&member.logits(&context, next), *snapshot)
-        };
+        let probability =
+            |(member, snapshot): &(Discriminator, Snapshot)| mean_verdict(&member.logits(&context, next), *snapshot);
         let sum = self.members.iter().map(probability).reduce(|a, b| a + b);
         let mean = sum.map_or_else(|| next.ones_like().select(-1, 0), |sum| sum / self.members.len() as f64);
         ((mean * -1.0 + 1.0) + EPS).log() * -1.0

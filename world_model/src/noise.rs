@@ -77,7 +77,8 @@ mod tests {
             assert!((mean.double_value(&[i as i64]) - want).abs() < 0.012, "{mean:?}");
         }
         // The ends of the unit interval stay in range.
-        let ends = sample_one_hot(&Tensor::from_slice(&[0.3_f32, 0.7]).expand([2, 2], false), &Tensor::from_slice(&[0.0_f32, 1.0]));
+        let ends =
+            sample_one_hot(&Tensor::from_slice(&[0.3_f32, 0.7]).expand([2, 2], false), &Tensor::from_slice(&[0.0_f32, 1.0]));
         assert_eq!(Vec::<f32>::try_from(ends.view([-1])).unwrap(), [1.0, 0.0, 0.0, 1.0]);
     }
 

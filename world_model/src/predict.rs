@@ -153,4 +153,3 @@ pub fn disagreement_q99(model: &WorldModel, data: &PlayData, episodes: &Range<us
     // Heads that agree everywhere would make every step count as infinitely uncertain.
     Ok(f64::from(all[(all.len() * 99) / 100]).max(1e-6))
 }
-

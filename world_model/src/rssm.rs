@@ -215,7 +215,10 @@ impl WorldModel {
             }
             let z = self.draw(&believed, &noise.uniform(&[streams, self.config.groups as i64]));
             let x = self.foretell(&before, &h, &z);
-            let seen = Tensor::cat(&[&sequence.seen.state.get(t).narrow(-1, 0, own), &x.narrow(-1, own, STATE_FEATURES as i64 - own)], -1);
+            let seen = Tensor::cat(
+                &[&sequence.seen.state.get(t).narrow(-1, 0, own), &x.narrow(-1, own, STATE_FEATURES as i64 - own)],
+                -1,
+            );
             let known = &x * &blind + seen * (&blind * -1.0 + 1.0);
             latent = Tensor::cat(&[&h, &z, &known], -1);
             latents.push(latent.shallow_clone());
@@ -343,8 +346,8 @@ pub fn balanced_kl(posterior: &Tensor, prior: &Tensor, learns: &Tensor, config: 
     let mean = |kl: &Tensor| (kl * &weight).sum(kl.kind());
     let to_prior = kl(&posterior.detach(), prior);
     let to_posterior = kl(posterior, &prior.detach());
-    let balanced = mean(&to_prior) * config.kl_balance
-        + mean(&to_posterior.clamp_min(config.free_nats)) * (1.0 - config.kl_balance);
+    let balanced =
+        mean(&to_prior) * config.kl_balance + mean(&to_posterior.clamp_min(config.free_nats)) * (1.0 - config.kl_balance);
     (mean(&to_prior).detach(), balanced)
 }
 

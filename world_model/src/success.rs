@@ -246,7 +246,10 @@ pub fn label(
             }
             let labels = |dreamt: bool, latents: Tensor| {
                 let of = |f: &dyn Fn(&(usize, &Window), usize) -> bool| {
-                    (0..length).flat_map(|step| windows.iter().map(move |window| (step, window))).map(|(step, w)| f(w, step)).collect()
+                    (0..length)
+                        .flat_map(|step| windows.iter().map(move |window| (step, window)))
+                        .map(|(step, w)| f(w, step))
+                        .collect()
                 };
                 Labelled {
                     latents: latents.flatten(0, 1),
@@ -455,7 +458,8 @@ mod tests {
 
     #[test]
     fn what_can_be_told_apart_is_and_the_same_seed_gives_the_same_weights() {
-        let config = SuccessConfig { hidden: 16, embed: 8, updates: 80, batch: 64, learning_rate: 3e-3, ..SuccessConfig::default() };
+        let config =
+            SuccessConfig { hidden: 16, embed: 8, updates: 80, batch: 64, learning_rate: 3e-3, ..SuccessConfig::default() };
         let run = || train(&[labelled(300, true)], &config, subject(), |_, _, _| ControlFlow::Continue(())).unwrap();
         let stored = run();
         assert!(stored.info.dreamt.precision > 0.95 && stored.info.dreamt.recall > 0.9, "{:?}", stored.info.dreamt);

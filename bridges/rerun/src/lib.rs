@@ -39,8 +39,8 @@ mod servo;
 mod viewer;
 
 pub use curves::{CurvePlot, Curves};
-pub use layout::MOST_PLOTS;
 pub use error::Error;
+pub use layout::MOST_PLOTS;
 pub use recording::Written;
 pub use servo::ServoPoint;
 pub use viewer::{CALVIN_CAMERAS, Level, Plots, Viewer, ViewerOptions};

@@ -1,6 +1,5 @@
 use tch::{Kind, Tensor};
 
-
 /// AdamW (Loshchilov and Hutter 2019) on one flat tensor, written out because libtorch's optimiser can't save its state.
 ///
 /// With gradient `g` at step `n = 1, 2, ...`:

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use safetensors::SafeTensors;
 use super::TrainConfig;
 use crate::tensor_file::{parse_tensors, serialise_tensors, write_atomically};
 use crate::{PolicyError, RawTensor};
+use safetensors::SafeTensors;
 
 /// What a run needs to go on, as flat arrays of equal length.
 pub(super) struct TrainState {

@@ -33,7 +33,11 @@ fn all() -> Vec<Cell> {
         cell("bc05", &["finetune.cloning=0.5"], &[]),
         cell("morec_off", &["finetune.dream.candidates=0"], &[]),
         cell("penalty_off", &["finetune.dream.penalty=0.0"], &[]),
-        cell("guards_off", &["finetune.dream.candidates=0", "finetune.dream.penalty=0.0", "finetune.dream.successes_in_a_row=1"], &[]),
+        cell(
+            "guards_off",
+            &["finetune.dream.candidates=0", "finetune.dream.penalty=0.0", "finetune.dream.successes_in_a_row=1"],
+            &[],
+        ),
         cell("risk_min", &["finetune.dream.risk=min", "finetune.dream.penalty=0.2"], &[]),
         cell("b2", &["finetune.method=b2"], &[]),
         cell("d3po", &["finetune.method=d3po"], &[]),

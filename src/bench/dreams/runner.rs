@@ -76,7 +76,8 @@ impl<'a> Runner<'a> {
 
     /// Makes what is missing of all these, side by side.
     pub fn tune(&self, cells: &[&Cell], tasks: &[Task], seeds: &[u64]) -> Result<()> {
-        let all = cells.iter().flat_map(|cell| tasks.iter().flat_map(move |&task| seeds.iter().map(move |&seed| (*cell, task, seed))));
+        let all =
+            cells.iter().flat_map(|cell| tasks.iter().flat_map(move |&task| seeds.iter().map(move |&seed| (*cell, task, seed))));
         let missing: Vec<_> = all
             .filter(|&(cell, task, seed)| {
                 let folder = self.folder(cell, task, seed);
@@ -90,13 +91,18 @@ impl<'a> Runner<'a> {
         let threads = (parallel::cores() / jobs).max(1);
         let bar = ProgressBar::new(missing.len() as u64)
             .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} tunings, {eta} left  {msg}").context("progress bar")?);
-        parallel::map(missing.len(), jobs, || Ok(()), |(), index| {
-            let (cell, task, seed) = missing[index];
-            self.child(cell, task, seed, threads).with_context(|| format!("{} {task} seed {seed}", cell.name))?;
-            bar.inc(1);
-            bar.set_message(format!("{} {task}", cell.name));
-            Ok(())
-        })?;
+        parallel::map(
+            missing.len(),
+            jobs,
+            || Ok(()),
+            |(), index| {
+                let (cell, task, seed) = missing[index];
+                self.child(cell, task, seed, threads).with_context(|| format!("{} {task} seed {seed}", cell.name))?;
+                bar.inc(1);
+                bar.set_message(format!("{} {task}", cell.name));
+                Ok(())
+            },
+        )?;
         bar.finish_and_clear();
         Ok(())
     }
@@ -176,7 +182,8 @@ impl<'a> Runner<'a> {
         let successes = attempts.iter().filter(|attempt| attempt.success).count() as u64;
         // The first plan of an episode begins from nothing; what a tick takes afterwards is what counts.
         let later = attempts.iter().flat_map(|attempt| attempt.plans.iter().skip(1)).map(|plan| plan.nfe);
-        let (count, sum, most) = later.fold((0_u64, 0_u64, 0), |(n, sum, most), nfe| (n + 1, sum + u64::from(nfe), most.max(nfe)));
+        let (count, sum, most) =
+            later.fold((0_u64, 0_u64, 0), |(n, sum, most), nfe| (n + 1, sum + u64::from(nfe), most.max(nfe)));
         Ok((Rate { successes, trials: episodes }, sum as f64 / count.max(1) as f64, most))
     }
 }

@@ -10,13 +10,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use reverie_policy::Device;
 use reverie_schema::{Action, N_ACT};
+use reverie_sim::Task;
 use reverie_world_model::{
     ChunkNoise, Conditioner, DiffusionPolicy, Dream, DreamConfig, Environment, GuardedWorld, Noise, PlayData, SuccessCheckpoint,
     SuccessClassifier, TrainedWorldModel, WorldModelCheckpoint, WorldModelTrainer,
 };
-use reverie_sim::Task;
-use serde_json::{Value, json};
 use reverie_world_model::{Kind, Tensor};
+use serde_json::{Value, json};
 
 use super::Args;
 use crate::{
@@ -83,12 +83,17 @@ pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
         }
         Ok(seconds.quantile(0.5))
     };
-    let rate = |dreams: usize, guards: bool, deciding: bool| -> Result<f64> { Ok((dreams * 32) as f64 / dream(dreams, 32, guards, deciding)?) };
+    let rate = |dreams: usize, guards: bool, deciding: bool| -> Result<f64> {
+        Ok((dreams * 32) as f64 / dream(dreams, 32, guards, deciding)?)
+    };
     let (plain, guarded, deciding) = (rate(BATCH, false, false)?, rate(BATCH, true, false)?, rate(BATCH, true, true)?);
     let (blind, seeing) = (simulate(config, threads, SIMULATED, false)?, simulate(config, threads, SEEN, true)?);
-    println!("control steps a second on {threads} cores: dream {plain:.0} ({guarded:.0} with the filter, {deciding:.0} with a policy deciding), simulation {blind:.0}, with cameras {seeing:.0}");
+    println!(
+        "control steps a second on {threads} cores: dream {plain:.0} ({guarded:.0} with the filter, {deciding:.0} with a policy deciding), simulation {blind:.0}, with cameras {seeing:.0}"
+    );
     let by_batch = BATCHES.iter().map(|&n| Ok((n as f64, rate(n, false, false)?))).collect::<Result<Vec<_>>>()?;
-    let by_horizon = HORIZONS.iter().map(|&steps| Ok((steps as f64, 1e3 * dream(BATCH, steps, false, false)?))).collect::<Result<Vec<_>>>()?;
+    let by_horizon =
+        HORIZONS.iter().map(|&steps| Ok((steps as f64, 1e3 * dream(BATCH, steps, false, false)?))).collect::<Result<Vec<_>>>()?;
 
     let settings = reverie_world_model::WorldModelConfig { updates: UPDATES + WARM_UP, ..world.info.config.clone() };
     ensure!(!settings.inputs.has_cameras(), "--world-model is one that looks; the peer script is of the state");
@@ -125,26 +130,34 @@ pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
         crate::report::write_atomically(path, plot(&by_batch, &by_horizon).as_bytes())?;
         eprintln!("wrote {}", path.display());
     }
-    Ok((claims, json!({ "by_batch": by_batch, "milliseconds_by_horizon": by_horizon, "peer": peer, "threads": threads, "batch": BATCH })))
+    Ok((
+        claims,
+        json!({ "by_batch": by_batch, "milliseconds_by_horizon": by_horizon, "peer": peer, "threads": threads, "batch": BATCH }),
+    ))
 }
 
 /// Control steps a second on all cores.
 fn simulate(config: &Config, threads: usize, steps: usize, cameras: bool) -> Result<f64> {
-    let seconds = parallel::map(threads, threads, || Ok(()), |(), index| {
-        let mut rig = Rig::new(config, TASK, 5_000 + index as u64)?;
-        let mut eyes = Eyes::new(&config.cameras, &rig.world.scene(), &[CameraName::Static, CameraName::Gripper])?;
-        let mut poses = Vec::new();
-        let begin = Instant::now();
-        for step in 0..steps {
-            rig.observe();
-            if cameras {
-                rig.world.poses(&mut poses);
-                eyes.look(&poses)?;
+    let seconds = parallel::map(
+        threads,
+        threads,
+        || Ok(()),
+        |(), index| {
+            let mut rig = Rig::new(config, TASK, 5_000 + index as u64)?;
+            let mut eyes = Eyes::new(&config.cameras, &rig.world.scene(), &[CameraName::Static, CameraName::Gripper])?;
+            let mut poses = Vec::new();
+            let begin = Instant::now();
+            for step in 0..steps {
+                rig.observe();
+                if cameras {
+                    rig.world.poses(&mut poses);
+                    eyes.look(&poses)?;
+                }
+                rig.act(Action([0.2 * (step as f32 * 0.05).sin(), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))?;
             }
-            rig.act(Action([0.2 * (step as f32 * 0.05).sin(), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))?;
-        }
-        Ok(begin.elapsed().as_secs_f64())
-    })?;
+            Ok(begin.elapsed().as_secs_f64())
+        },
+    )?;
     Ok(seconds.iter().map(|seconds| steps as f64 / seconds).sum())
 }
 
@@ -177,7 +190,8 @@ fn plot(by_batch: &[(f64, f64)], by_horizon: &[(f64, f64)]) -> String {
 fn panel(svg: &mut String, left: f64, y_name: &str, x_name: &str, points: &[(f64, f64)], logarithmic: bool) {
     let (width, height, top) = (320.0, 240.0, 40.0);
     let along = |v: f64| if logarithmic { v.log10() } else { v };
-    let range = |values: &mut dyn Iterator<Item = f64>| values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+    let range =
+        |values: &mut dyn Iterator<Item = f64>| values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
     let (x_low, x_high) = range(&mut points.iter().map(|p| p.0));
     let (y_low, y_high) = range(&mut points.iter().map(|p| p.1));
     let (x_low, y_low) = if logarithmic { (x_low, y_low) } else { (0.0, 0.0) };
@@ -196,6 +210,10 @@ fn panel(svg: &mut String, left: f64, y_name: &str, x_name: &str, points: &[(f64
         let label = if y >= 1000.0 { format!("{:.0}k", y / 1000.0) } else { format!("{y:.0}") };
         let _ = writeln!(svg, "<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3.5\" fill=\"#4477aa\"/>");
         let _ = writeln!(svg, "<text x=\"{px:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\">{label}</text>", py - 8.0);
-        let _ = writeln!(svg, "<text x=\"{px:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\">{x}</text>", top + height + 16.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{px:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\">{x}</text>",
+            top + height + 16.0
+        );
     }
 }

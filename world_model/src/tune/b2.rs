@@ -256,7 +256,8 @@ impl Tuner for B2 {
         for sum in [&mut stats.cloning_loss, &mut stats.policy_loss, &mut stats.clipped, &mut stats.divergence] {
             *sum /= f64::max(batches, 1.0);
         }
-        stats.divergence_from_base = self.learner.policy.divergence(&branches.x, &branches.cond).mean(Kind::Float).double_value(&[]);
+        stats.divergence_from_base =
+            self.learner.policy.divergence(&branches.x, &branches.cond).mean(Kind::Float).double_value(&[]);
         self.schedule.see(success, config.b2.patience, config.chain.tuned);
         Ok(stats)
     }

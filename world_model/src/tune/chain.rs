@@ -89,7 +89,8 @@ impl DiffusionPolicy {
         if !(1..=shape.horizon).contains(&config.rows) {
             return Err(WorldModelError::config("chain.rows", config.rows, format!("a chunk has {} rows", shape.horizon)));
         }
-        for (key, value) in [("chain.sampling_floor", config.sampling_floor), ("chain.likelihood_floor", config.likelihood_floor)] {
+        for (key, value) in [("chain.sampling_floor", config.sampling_floor), ("chain.likelihood_floor", config.likelihood_floor)]
+        {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(WorldModelError::config(key, value, "must be positive"));
             }
@@ -181,7 +182,15 @@ impl DiffusionPolicy {
     }
 
     /// Takes the steps `from..to` from `x`, by the network that each belongs to; `keep` is shown every sample.
-    fn run(&self, mut x: Tensor, from: i64, to: i64, cond: &Tensor, noise: &mut ChunkNoise<'_>, mut keep: impl FnMut(&Tensor)) -> Tensor {
+    fn run(
+        &self,
+        mut x: Tensor,
+        from: i64,
+        to: i64,
+        cond: &Tensor,
+        noise: &mut ChunkNoise<'_>,
+        mut keep: impl FnMut(&Tensor),
+    ) -> Tensor {
         let frozen = self.steps() - self.config.tuned as i64;
         keep(&x);
         for index in from..to {
@@ -214,7 +223,8 @@ impl DiffusionPolicy {
         let _guard = tch::no_grad_guard();
         let mut samples = Vec::with_capacity(window + 1);
         let steps = self.steps();
-        let _clean = self.run(entering.shallow_clone(), steps - window as i64, steps, cond, noise, |x| samples.push(x.shallow_clone()));
+        let _clean =
+            self.run(entering.shallow_clone(), steps - window as i64, steps, cond, noise, |x| samples.push(x.shallow_clone()));
         let x = Tensor::stack(&samples, 1);
         let log_likelihood = self.log_likelihood(&x, cond);
         Chains { x, log_likelihood }
@@ -277,7 +287,9 @@ impl DiffusionPolicy {
         let (mean, sigma) = self.gaussians(network, x, cond);
         let after = x.narrow(1, 1, window);
         let played = |t: &Tensor| t.narrow(-2, 0, self.config.rows as i64);
-        log_density(&played(&after), &played(&mean), &sigma).mean_dim([-1_i64, -2].as_slice(), false, Kind::Float).view([n, window])
+        log_density(&played(&after), &played(&mean), &sigma)
+            .mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
+            .view([n, window])
     }
 
     /// Means of the last steps, `[n, window, horizon, n_act]`, and their deviations in likelihoods, `[window, 1, 1]`.

@@ -97,7 +97,13 @@ pub struct Beside {
 }
 
 /// A saved state must be of a run with the same settings, on the same policy; only its length and how often it is saved may differ.
-pub(crate) fn check_same_run(path: &Path, config: &TuneConfig, saved: &TuneConfig, info: &CheckpointInfo, base: &str) -> Result<()> {
+pub(crate) fn check_same_run(
+    path: &Path,
+    config: &TuneConfig,
+    saved: &TuneConfig,
+    info: &CheckpointInfo,
+    base: &str,
+) -> Result<()> {
     let same = TuneConfig { iterations: config.iterations, save_every: config.save_every, ..saved.clone() };
     if same != *config {
         return Err(WorldModelError::file(path, "the run was begun with other settings"));

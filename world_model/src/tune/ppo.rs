@@ -225,7 +225,8 @@ impl Tuner for Ppo {
         self.critic.optimiser.first = array("critic_first_moment")?;
         self.critic.optimiser.second = array("critic_second_moment")?;
         self.critic.updates = critic_updates;
-        self.scale.restore(state.tensor("running_return", &self.scale.numbers().0.size(), Device::Cpu)?, scale.map(f64::from_bits));
+        self.scale
+            .restore(state.tensor("running_return", &self.scale.numbers().0.size(), Device::Cpu)?, scale.map(f64::from_bits));
         Ok(beside)
     }
 }
@@ -278,12 +279,8 @@ mod tests {
         let half = run(0..2, fresh(), &mut TwoStates::new(16, 1));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let beside = Beside {
-            iteration: 2,
-            environment: Tensor::from_slice(&[1.0_f32]),
-            steps: 9,
-            notes: serde_json::json!(["x"]),
-        };
+        let beside =
+            Beside { iteration: 2, environment: Tensor::from_slice(&[1.0_f32]), steps: 9, notes: serde_json::json!(["x"]) };
         half.save_state(&path, &beside).unwrap();
         let mut resumed = fresh();
         let beside = resumed.resume(&path).unwrap();

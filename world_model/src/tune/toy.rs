@@ -31,7 +31,12 @@ impl TwoStates {
 
     pub(crate) fn new(n: i64, seed: u64) -> Self {
         let n_cond = Self::checkpoint().shape().n_cond as i64;
-        let mut environment = Self { state: Tensor::zeros([n], (Kind::Float, Device::Cpu)), noise: Noise::new(seed, "toy", Device::Cpu), n_cond, fork: false };
+        let mut environment = Self {
+            state: Tensor::zeros([n], (Kind::Float, Device::Cpu)),
+            noise: Noise::new(seed, "toy", Device::Cpu),
+            n_cond,
+            fork: false,
+        };
         environment.draw();
         environment
     }
@@ -67,7 +72,13 @@ impl Environment for TwoStates {
             self.draw();
         }
         let one = reward.ones_like();
-        Ok(Transition { success: reward.gt(0.5).to_kind(Kind::Float), truncated: one.zeros_like(), terminated: one, reward, reached })
+        Ok(Transition {
+            success: reward.gt(0.5).to_kind(Kind::Float),
+            truncated: one.zeros_like(),
+            terminated: one,
+            reward,
+            reached,
+        })
     }
 }
 
