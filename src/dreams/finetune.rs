@@ -48,7 +48,8 @@ enum Prefer {
     Success,
     /// Pareto dominance of return and smoothness
     Pareto,
-    /// You: pairs are written as recordings and asked for in the terminal
+    /// You: pairs are shown in the rerun viewer and asked for in the terminal (fewer by `--set finetune.d3po.pairs=8`)
+    #[cfg(feature = "view")]
     Person,
 }
 
@@ -327,6 +328,7 @@ impl<'a> Run<'a> {
     fn new(config: &'a Config, args: &'a Args, base: Checkpoint, n_value: usize, device: reverie_policy::Device) -> Result<Self> {
         let tune: &TuneConfig = &config.finetune;
         let n = tune.dream.dreams as i64;
+        let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs/finetune").join(args.task.name()));
         let tuner: Box<dyn Tuner> = match tune.method {
             Method::Ppo => Box::new(Ppo::new(&base, tune, n, n_value, device)?),
             Method::B2 => Box::new(B2::new(&base, tune, device)?),
@@ -334,12 +336,15 @@ impl<'a> Run<'a> {
                 let judge: Box<dyn Judge> = match args.prefer {
                     Prefer::Success => Box::new(SuccessJudge),
                     Prefer::Pareto => Box::new(ParetoJudge),
-                    Prefer::Person => bail!("--prefer person: not yet"),
+                    #[cfg(feature = "view")]
+                    Prefer::Person => {
+                        let scene = config.sim.scene;
+                        Box::new(super::person::Person::new(scene, &base, tune.chain.rows, &out.join("pairs"))?)
+                    }
                 };
                 Box::new(D3po::new(&base, tune, judge, device)?)
             }
         };
-        let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs/finetune").join(args.task.name()));
         Ok(Self { config, args, out, base, tuner, history: History::default() })
     }
 

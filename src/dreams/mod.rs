@@ -2,6 +2,8 @@
 
 pub mod finetune;
 mod moments;
+#[cfg(feature = "view")]
+mod person;
 pub mod recorded;
 mod reward;
 mod simulation;

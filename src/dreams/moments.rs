@@ -11,8 +11,8 @@ use super::recorded::Recorded;
 pub const CONTEXT: usize = 6;
 /// Margin around where demonstrations begin, metres.
 const TCP_MARGIN_M: f32 = 0.02;
-/// Width between fingers that hold nothing: open, or closed.
-const NOTHING_HELD_M: [f32; 2] = [0.072, 0.006];
+/// Widths between fingers that may hold something: neither closed nor open.
+const MAY_HOLD_M: [f32; 2] = [0.006, 0.072];
 /// Frames looked at for each moment that is wanted.
 const TRIES: usize = 400;
 
@@ -106,7 +106,7 @@ pub fn play_starts(
         let at = play.tcp(frame);
         let reached = (0..3).all(|axis| (low[axis]..=high[axis]).contains(&at[axis]));
         let width = play.width(frame);
-        let empty = width > NOTHING_HELD_M[0] || width < NOTHING_HELD_M[1];
+        let empty = !(MAY_HOLD_M[0]..=MAY_HOLD_M[1]).contains(&width);
         let state = play.scene(frame);
         if reached && empty && alike.holds(&state) && task.is_possible_from(scene, &state) {
             found.push((frame - CONTEXT * stride) as i64);

@@ -60,11 +60,12 @@ const STRIP_PX: usize = 200;
 
 /// One of the two rollouts.
 #[derive(Default)]
-struct Rollout {
-    observations: Vec<Observation>,
+pub struct Rollout {
+    pub observations: Vec<Observation>,
     /// What the static camera sees, or is imagined to see.
-    pictures: Vec<Vec<u8>>,
-    done_at: Option<usize>,
+    pub pictures: Vec<Vec<u8>>,
+    /// Control step.
+    pub done_at: Option<usize>,
 }
 
 pub fn run(config: &Config, args: &Args) -> Result<()> {
@@ -224,42 +225,65 @@ impl<'a> Seer<'a> {
 }
 
 fn write(args: &Args, replay: &Replay, simulated: &Rollout, dreamt: &Rollout, path: &Path) -> Result<()> {
-    let mut both = replay.scene().clone();
-    let ghosts = replay.scene().bodies.iter().cloned().map(|mut body| {
-        body.name = format!("dream/{}", body.name);
+    let shown = Pair {
+        title: &format!("{}: simulation left, dream right", args.task),
+        names: ["simulation", "dream"],
+        pictures: &[("Simulation", "/cameras/simulation"), ("Dream", "/cameras/dream")],
+        rollouts: [simulated, dreamt],
+    };
+    write_pair(replay, &shown, path)
+}
+
+/// Two rollouts side by side.
+pub struct Pair<'a> {
+    pub title: &'a str,
+    pub names: [&'static str; 2],
+    /// Room for pictures, as in [`ViewerOptions::cameras`].
+    pub pictures: &'static [(&'static str, &'static str)],
+    pub rollouts: [&'a Rollout; 2],
+}
+
+/// Writes a recording of a pair. Where one has fewer moments than the other, each of its moments stands for several.
+pub fn write_pair(replay: &Replay, pair: &Pair<'_>, path: &Path) -> Result<()> {
+    let mut both: Scene = replay.scene().clone();
+    let right = replay.scene().bodies.iter().cloned().map(|mut body| {
+        body.name = format!("{}/{}", pair.names[1], body.name);
         body
     });
-    both.bodies.extend(ghosts);
-    let both: Scene = both;
+    both.bodies.extend(right);
     let options = ViewerOptions {
-        recording_name: format!("dream of {}", args.task),
+        recording_name: pair.title.to_owned(),
         eye_in_world_m: [0.75, -2.6, 1.6],
         look_at_in_world_m: [0.5 * ASIDE_M, -0.1, 0.40],
-        cameras: &[("Simulation", "/cameras/simulation"), ("Dream", "/cameras/dream")],
+        cameras: pair.pictures,
         plots: Plots::Measured,
         ..ViewerOptions::default()
     };
     let mut viewer = Viewer::to_file(path, &both, &options)?;
-    viewer.begin_episode(&format!("{}: simulation left, dream right", args.task), Stamp(0))?;
+    let longer = pair.rollouts.into_iter().max_by_key(|rollout| rollout.observations.len()).context("two rollouts")?;
+    let moments = longer.observations.len();
+    viewer.begin_episode(pair.title, Stamp(0))?;
     let (mut poses, mut aside) = (Vec::new(), Vec::new());
-    let each = (simulated.observations.len() - 1) / (dreamt.observations.len() - 1).max(1);
-    for (step, observation) in simulated.observations.iter().enumerate() {
-        let imagined = (step / each.max(1)).min(dreamt.observations.len() - 1);
-        replay.poses(observation, &mut poses);
-        replay.poses(&dreamt.observations[imagined], &mut aside);
+    for moment in 0..moments {
+        let at = longer.observations[moment].stamp;
+        let index = pair.rollouts.map(|rollout| {
+            let each = (moments - 1).div_ceil(rollout.observations.len().max(2) - 1).max(1);
+            (moment / each).min(rollout.observations.len() - 1)
+        });
+        replay.poses(&pair.rollouts[0].observations[index[0]], &mut poses);
+        replay.poses(&pair.rollouts[1].observations[index[1]], &mut aside);
         poses.extend(aside.iter().map(|pose| {
             let mut pose = *pose;
             pose.translation[0] += ASIDE_M;
             pose
         }));
-        let at = observation.stamp;
         viewer.poses(at, &poses)?;
-        let px = [PICTURE_PX as u32; 2];
-        viewer.image(at, "simulation", px, &simulated.pictures[step])?;
-        viewer.image(at, "dream", px, &dreamt.pictures[imagined])?;
-        for (name, rollout, now) in [("simulation", simulated, step), ("dream", dreamt, imagined * each)] {
-            if rollout.done_at == Some(now) && (name == "simulation" || step.is_multiple_of(each.max(1))) {
-                viewer.event(at, Level::Info, &format!("{name}: {} done", args.task))?;
+        for ((rollout, name), index) in pair.rollouts.into_iter().zip(pair.names).zip(index) {
+            if let Some(picture) = rollout.pictures.get(index) {
+                viewer.image(at, name, [PICTURE_PX as u32; 2], picture)?;
+            }
+            if rollout.done_at.map(stamp) == Some(at) {
+                viewer.event(at, Level::Info, &format!("{name}: done"))?;
             }
         }
     }

@@ -236,7 +236,7 @@ impl Conditioner {
 
     /// Entries of a condition.
     pub fn width(&self) -> usize {
-        (self.offset.numel() + self.task.numel()) as usize
+        self.offset.numel() + self.task.numel()
     }
 
     /// `[n, 51] -> [n, n_cond]`.

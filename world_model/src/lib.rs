@@ -42,7 +42,7 @@ pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, GuardedWorld, Imagine
 pub use environment::{Environment, Forkable, Returns, RewardScale, Situation, Transition, advantages};
 pub use error::WorldModelError;
 pub use layers::{symexp, symlog};
-pub use morec::{DynamicsReward, DynamicsRewardConfig, Snapshot, random_windows, train as train_dynamics_reward};
+pub use morec::{Discriminators, DynamicsReward, DynamicsRewardConfig, Snapshot, random_windows, train as train_dynamics_reward};
 pub use noise::{Noise, sample_one_hot};
 pub use predict::{MlpDynamics, OpenLoop, disagreement_q99, open_loop};
 pub use rssm::{CAMERAS, Loss, Observed, Seen, Sequence, WorldModel, balanced_kl, gaussian_nll};
@@ -56,6 +56,6 @@ pub use tch::{Kind, Tensor, no_grad_guard};
 pub use train::{Ended, WorldModelProgress, WorldModelTrainer};
 pub use tune::{
     B2, B2Config, Beside, ChainConfig, Chains, ChunkNoise, D3po, D3poConfig, DiffusionPolicy, Iteration, Judge, Learner, Method,
-    Outcome, ParetoJudge, Ppo, PpoConfig, Preference, Select, SuccessJudge, TuneConfig, Tuner, clip_ranges, denoising_discounts,
-    policy_loss, preference_loss,
+    Outcome, ParetoJudge, Ppo, PpoConfig, Preference, SeenRollout, Select, SuccessJudge, TuneConfig, Tuner, clip_ranges,
+    denoising_discounts, policy_loss, preference_loss,
 };

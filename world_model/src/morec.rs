@@ -200,6 +200,9 @@ pub fn random_windows(
     Ok((0..count).map(window).collect())
 }
 
+/// Weights of all discriminators by name, and what each says on average.
+pub type Discriminators = (Vec<(String, RawTensor)>, Vec<Snapshot>);
+
 /// Trains discriminators for a finished world model; the weights of all snapshots by name, and what each says on average.
 ///
 /// `report` is told the updates taken and the loss, and may stop it.
@@ -212,7 +215,7 @@ pub fn train(
     episodes: &Range<usize>,
     config: &DynamicsRewardConfig,
     mut report: impl FnMut(u64, f64) -> ControlFlow<()>,
-) -> Result<(Vec<(String, RawTensor)>, Vec<Snapshot>)> {
+) -> Result<Discriminators> {
     let settings = model.config();
     let specs = discriminator_parameters(settings, config, 0);
     let values = initial_values(&specs, derive_seed(settings.seed, "dynamics reward"));

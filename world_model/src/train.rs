@@ -150,7 +150,8 @@ impl WorldModelTrainer {
             self.update()?;
             let update = self.progress.update;
             let last = update == self.config.updates;
-            if (last || update.is_multiple_of(self.config.report_every)) && report(&self.progress).is_break() && !last {
+            let due = last || update.is_multiple_of(self.config.report_every);
+            if due && report(&self.progress).is_break() && !last {
                 state_file.map(|path| self.save_state(path)).transpose()?;
                 return Ok(Ended::Interrupted);
             }

@@ -69,6 +69,8 @@ pub(crate) struct Branches {
     pub(crate) returns: Tensor,
     /// Success in the end, `[groups, branches]`.
     pub(crate) success: Tensor,
+    /// Situations before each chunk, `[groups * branches, n_cond]`.
+    pub(crate) seen: Vec<Tensor>,
     /// Roughness of the first chunk, `[groups, branches]`: sum of squared second differences.
     pub(crate) jerk: Tensor,
 }
@@ -108,11 +110,13 @@ pub(crate) fn branch(
     let zeros = || Tensor::zeros([n], (Kind::Float, cond.device()));
     let (mut returns, mut success, mut over) = (zeros(), zeros(), zeros());
     let mut discount = 1.0;
+    let mut seen = vec![cond.shallow_clone()];
     for step in 0..plan.chunks {
         if step > 0 {
             let now = fork.observe()?;
             let later = policy.sample(&now.cond, &mut ChunkNoise::shared(noise, n, branches));
             chunk = policy.actions(&later.x.select(1, -1));
+            seen.push(now.cond);
         }
         let led = fork.step(&chunk)?;
         let counts = &over * -1.0 + 1.0;
@@ -131,6 +135,7 @@ pub(crate) fn branch(
         log_likelihood: chains.log_likelihood,
         returns: returns.view(shape),
         success: success.view(shape),
+        seen,
         jerk,
     })
 }

@@ -43,14 +43,22 @@ pub enum Preference {
     Neither,
 }
 
+/// A continuation as it is seen: the policy's conditions before each chunk.
+pub type Seen = Vec<Vec<f32>>;
+
 /// Prefers one of two continuations.
 pub trait Judge {
-    /// Judges the pair with the number `pair`, both of whose continuations begin at the same moment; `chunks` are their first ones,
-    /// `[rows, n_act]` each.
+    /// Whether [`prefer`](Self::prefer) is to be shown the continuations.
+    fn looks(&self) -> bool {
+        false
+    }
+
+    /// Judges the pair with the number `pair`, both of whose continuations begin at the same moment. `seen` is empty unless the judge
+    /// looks.
     ///
     /// # Errors
     /// What the judge says; a person may stop.
-    fn prefer(&mut self, pair: usize, outcomes: [Outcome; 2]) -> Result<Preference>;
+    fn prefer(&mut self, pair: usize, outcomes: [Outcome; 2], seen: &[Seen]) -> Result<Preference>;
 }
 
 /// Prefers the greater return.
@@ -58,7 +66,7 @@ pub trait Judge {
 pub struct SuccessJudge;
 
 impl Judge for SuccessJudge {
-    fn prefer(&mut self, _: usize, [first, second]: [Outcome; 2]) -> Result<Preference> {
+    fn prefer(&mut self, _: usize, [first, second]: [Outcome; 2], _: &[Seen]) -> Result<Preference> {
         Ok(match first.value.total_cmp(&second.value) {
             _ if (first.value - second.value).abs() < 1e-6 => Preference::Neither,
             std::cmp::Ordering::Greater => Preference::First,
@@ -72,7 +80,7 @@ impl Judge for SuccessJudge {
 pub struct ParetoJudge;
 
 impl Judge for ParetoJudge {
-    fn prefer(&mut self, _: usize, [first, second]: [Outcome; 2]) -> Result<Preference> {
+    fn prefer(&mut self, _: usize, [first, second]: [Outcome; 2], _: &[Seen]) -> Result<Preference> {
         let dominates = |a: Outcome, b: Outcome| {
             a.value >= b.value && a.jerk <= b.jerk && (a.value > b.value + 1e-6 || a.jerk < b.jerk - 1e-6)
         };
@@ -120,6 +128,12 @@ impl D3po {
     }
 }
 
+/// A row of each tensor.
+fn rows_of(tensors: &[Tensor], row: i64) -> Seen {
+    let values = |t: &Tensor| Vec::<f32>::try_from(t.get(row).to_device(Device::Cpu).contiguous()).expect("a row of numbers");
+    tensors.iter().map(values).collect()
+}
+
 impl Tuner for D3po {
     fn iterate(&mut self, environment: &mut dyn Forkable, iteration: u64) -> Result<Iteration> {
         let config = self.learner.config().clone();
@@ -155,7 +169,9 @@ impl Tuner for D3po {
                 value: pairs.returns.double_value(&[pair, which]),
                 jerk: pairs.jerk.double_value(&[pair, which]),
             };
-            match self.judge.prefer(pair as usize, [outcome(0), outcome(1)])? {
+            let seen =
+                if self.judge.looks() { [0, 1].map(|which| rows_of(&pairs.seen, 2 * pair + which)).to_vec() } else { Vec::new() };
+            match self.judge.prefer(pair as usize, [outcome(0), outcome(1)], &seen)? {
                 Preference::First => preferred.push([2 * pair, 2 * pair + 1]),
                 Preference::Second => preferred.push([2 * pair + 1, 2 * pair]),
                 Preference::Neither => {}
@@ -229,7 +245,7 @@ mod tests {
     fn pareto_needs_no_loss_anywhere() {
         let outcome = |value, jerk| Outcome { success: value > 0.0, value, jerk };
         let mut judge = ParetoJudge;
-        let mut prefer = |a, b| judge.prefer(0, [a, b]).unwrap();
+        let mut prefer = |a, b| judge.prefer(0, [a, b], &[]).unwrap();
         assert_eq!(prefer(outcome(1.0, 0.2), outcome(1.0, 0.3)), Preference::First);
         assert_eq!(prefer(outcome(0.0, 0.2), outcome(1.0, 0.1)), Preference::Second);
         assert_eq!(prefer(outcome(1.0, 0.3), outcome(0.0, 0.1)), Preference::Neither, "better here, worse there");
