@@ -63,7 +63,7 @@ pub struct WorldModelConfig {
     pub picture_scale: f64,
     /// Probability, at each step, that a stream begins anew (0.01, LUMOS): the model must also know how to begin.
     pub reset_probability: f64,
-    /// Probability that a stream is blind for the last part of a sequence, at most all but [`SIGHTED`] steps of it.
+    /// Probability that a stream is blind for the last part of a sequence, at most all but the first three steps of it.
     pub blind: f64,
     /// Parallel streams through the play data (50 in LUMOS).
     pub streams: usize,

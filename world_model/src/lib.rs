@@ -46,7 +46,7 @@ pub use morec::{Discriminators, DynamicsReward, DynamicsRewardConfig, Snapshot, 
 pub use noise::{Noise, sample_one_hot};
 pub use predict::{MlpDynamics, OpenLoop, disagreement_q99, open_loop};
 pub use rssm::{CAMERAS, Loss, Observed, Seen, Sequence, WorldModel, balanced_kl, gaussian_nll};
-pub use store::{Provenance, Stored};
+pub use store::{Info, Provenance, Stored};
 // The program composes latents and conditions; libtorch itself stays a dependency of this crate and of the policy.
 pub use success::{
     Labelled, Quality, Subject, SuccessCheckpoint, SuccessClassifier, SuccessConfig, SuccessInfo, Window, contrast,

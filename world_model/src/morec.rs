@@ -115,7 +115,7 @@ pub struct DynamicsReward {
 }
 
 impl DynamicsReward {
-    /// On parameters of [`discriminator_parameters`], one table for all; it shares their storage.
+    /// On the discriminators' parameters, one table for all; it shares their storage.
     pub fn new(table: &TensorTable, snapshots: &[Snapshot]) -> Self {
         let member = |(index, snapshot): (usize, &Snapshot)| (Discriminator::new(table, index), *snapshot);
         Self { members: snapshots.iter().enumerate().map(member).collect() }

@@ -1,0 +1,172 @@
+//! Fine-tuning in dreams through the command line: play to world model to classifier to tuned policy, in sizes that teach nothing, and
+//! what is said when something does not fit.
+#![cfg(all(feature = "learn", feature = "view"))]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Networks so small that a whole chain takes seconds.
+const TINY: &str = r#"
+[collect]
+action_noise = 0.2
+
+[train]
+network = { kind = "residual_mlp", hidden = 16, blocks = 1, step_embed = 8 }
+horizon = 4
+noise_steps = 20
+gripper_factor = 1.0
+steps = 20
+warmup_steps = 2
+
+[decode]
+ddpm_rows = 4
+max_steps = 24
+rti = { name = "rti", labels = [4, 2, 0], cold = { kind = "ddim", steps = 4, spacing = "leading" }, discrete = { kind = "clip" } }
+
+[world_model]
+deter = 16
+groups = 4
+classes = 4
+hidden = 16
+embed = 16
+heads = 2
+streams = 4
+sequence = 6
+updates = 8
+warmup_updates = 2
+report_every = 2
+
+[dynamics_reward]
+snapshots = 2
+updates_each = 2
+hidden = 8
+batch = 4
+depth = 3
+
+[success]
+members = 2
+hidden = 8
+embed = 4
+batch = 16
+updates = 6
+
+[finetune]
+iterations = 3
+save_every = 1
+dream = { dreams = 4, max_steps = 24, candidates = 4 }
+ppo = { decisions = 3, epochs = 1, batch = 16, critic_hidden = 8, critic_warmup = 1 }
+b2 = { groups = 4, branches = 2, epochs = 1 }
+d3po = { pairs = 4, epochs = 1 }
+"#;
+
+fn reverie(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    command.current_dir(folder).args(["--config", "tiny.toml"]).args(args);
+    command.output().expect("the program starts")
+}
+
+fn works(folder: &Path, args: &[&str]) -> String {
+    let output = reverie(folder, args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn fails(folder: &Path, args: &[&str]) -> String {
+    let output = reverie(folder, args);
+    assert!(!output.status.success(), "{args:?} must fail");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder with play, demonstrations and a base policy.
+fn prepared() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    fs::write(at.join("tiny.toml"), TINY).expect("a file");
+    works(at, &["collect", "play", "--hours", "0.1"]);
+    works(at, &["collect", "demos", "--task", "open_drawer", "--task", "turn_on_led", "--episodes", "10"]);
+    works(at, &["train", "policy", "--out", "runs/base"]);
+    folder
+}
+
+#[test]
+fn from_play_to_a_tuned_policy() {
+    let folder = prepared();
+    let at = folder.path();
+    let said = works(at, &["train", "world-model"]);
+    assert!(said.contains("80 control steps ahead by model"), "{said}");
+    let said = works(at, &["train", "reward", "--task", "open_drawer"]);
+    assert!(said.contains("open_drawer") && said.contains("recall"), "{said}");
+    let finetune = ["finetune", "--task", "open_drawer", "--policy", "runs/base", "--check-every", "2", "--check-episodes", "2"];
+    works(at, &finetune);
+    let info = fs::read_to_string(at.join("runs/finetune/open_drawer/policy.json")).expect("a policy");
+    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    assert_eq!(info["tuning"]["environment_steps"], 0, "dreams need no environment step");
+    assert_eq!(info["tuning"]["steps"], 3 * 3 * 4 * 4, "iterations, decisions, dreams and rows");
+    let history = fs::read_to_string(at.join("runs/finetune/open_drawer/history.json")).expect("a history");
+    let history: serde_json::Value = serde_json::from_str(&history).expect("JSON");
+    assert_eq!(history["iterations"].as_array().map(Vec::len), Some(3));
+    assert_eq!(history["checks"].as_array().map(Vec::len), Some(3), "before, after two, at the end");
+    assert!(!at.join("runs/finetune/open_drawer.state").exists(), "a finished run leaves no state");
+
+    // The same seed, the same policy, on one thread; the other algorithms and the simulation.
+    fn again<'a>(finetune: &[&'a str], out: &'a str) -> Vec<&'a str> {
+        [&finetune[..5], &["--check-every", "0", "--threads", "1", "--out", out]].concat()
+    }
+    let again = |out| again(&finetune, out);
+    works(at, &again("runs/one"));
+    works(at, &again("runs/two"));
+    let weights = |run: &str| fs::read(at.join(run).join("policy.safetensors")).expect("weights");
+    assert_eq!(weights("runs/one"), weights("runs/two"));
+    for method in ["b2", "d3po"] {
+        works(at, &[&["--set", &format!("finetune.method={method}")], &again("runs/other")[..]].concat());
+    }
+    works(at, &[&again("runs/online")[..], &["--in", "simulation"]].concat());
+    let info = fs::read_to_string(at.join("runs/online/policy.json")).expect("a policy");
+    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    assert!(info["tuning"]["environment_steps"].as_u64() > Some(0), "the simulation is counted");
+
+    works(
+        at,
+        &["eval", "--policy", "runs/finetune/open_drawer", "--task", "open_drawer", "--decoder", "ddpm", "--episodes", "2"],
+    );
+    works(at, &["view", "dream", "--policy", "runs/base", "--steps", "8", "--rrd", "dream.rrd", "--strip", "dream.png"]);
+    assert!(at.join("dream.rrd").exists() && at.join("dream.png").exists());
+
+    // What does not fit is refused, with what to do.
+    let error = fails(at, &["train", "reward", "--task", "lift_red_block_table"]);
+    assert!(error.contains("hangs on contacts") && error.contains("open_drawer"), "{error}");
+    let error = fails(at, &["finetune", "--task", "turn_on_led", "--policy", "runs/base"]);
+    assert!(error.contains("reverie train reward --task turn_on_led"), "{error}");
+    works(at, &["--set", "world_model.seed=1", "train", "world-model", "--out", "runs/other_world"]);
+    let error = fails(at, &[&again("runs/three")[..], &["--world-model", "runs/other_world"]].concat());
+    assert!(error.contains("world model that the success classifier was trained on"), "{error}");
+    let error = fails(at, &["--set", "finetune.chain.tuned=21", "finetune", "--task", "open_drawer", "--policy", "runs/base"]);
+    assert!(error.contains("chain.tuned = 21"), "{error}");
+    let damaged = at.join("runs/world_model/world_model.safetensors");
+    let bytes = fs::read(&damaged).expect("weights");
+    fs::write(&damaged, &bytes[..bytes.len() / 2]).expect("a shorter file");
+    let error = fails(at, &["train", "reward", "--task", "open_drawer"]);
+    assert!(error.contains("world_model.safetensors"), "{error}");
+}
+
+#[test]
+fn play_that_cannot_be_learned_from_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    fs::write(at.join("tiny.toml"), TINY).expect("a file");
+    let error = fails(at, &["train", "world-model"]);
+    assert!(error.contains("no data set in data/play"), "{error}");
+    works(at, &["collect", "play", "--hours", "0.002"]);
+    let error = fails(at, &["train", "world-model"]);
+    assert!(error.contains("too few"), "{error}");
+    let error = fails(at, &["--set", "world_model.inputs=vision", "train", "world-model"]);
+    assert!(error.contains("no camera `static`") && error.contains("--camera static"), "{error}");
+    let info = at.join("data/play/meta/info.json");
+    let text = fs::read_to_string(&info).expect("the description");
+    fs::write(&info, text.replace("\"panda\"", "\"ur5\"")).expect("another robot");
+    let error = fails(at, &["train", "world-model"]);
+    assert!(error.contains("robot `ur5`"), "{error}");
+    assert!(!at.join("runs/world_model").exists(), "nothing half-made is left");
+}
