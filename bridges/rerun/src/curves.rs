@@ -30,7 +30,7 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// Curves in the file `path`, under the recording name `name`; at most [`MOST_PLOTS`] plots.
+    /// Curves in the file `path`, under the recording name `name`; at most [`MOST_PLOTS`](crate::MOST_PLOTS) plots.
     ///
     /// # Errors
     /// [`Error::File`] if it can't be written.
