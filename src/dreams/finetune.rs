@@ -137,8 +137,14 @@ struct History {
     checks: Vec<Check>,
     /// Control steps of the simulation that were learned from.
     environment_steps: u64,
+    /// Control steps that were imagined in branches.
+    #[serde(default)]
+    branch_steps: u64,
     /// Minutes of tuning, checks left out.
     minutes: f64,
+    /// What it is a history of; a run goes on with nothing else.
+    #[serde(default)]
+    subject: String,
 }
 
 /// A policy being tuned.
@@ -154,6 +160,10 @@ struct Run<'a> {
 pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
     let tune = &config.finetune;
     tune.validate().context("config section finetune")?;
+    ensure!(
+        tune.method == Method::D3po || args.prefer == Prefer::Success,
+        "--prefer is for finetune.method = \"d3po\"; the others ask nobody"
+    );
     ensure_told_by_scene(args.task)?;
     models::set_threads(args.threads.unwrap_or_else(parallel::cores));
     let device = models::torch_device(&args.device)?;
@@ -163,7 +173,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         Where::Simulation => {
             ensure!(tune.method == Method::Ppo, "finetune.method = {:?}: in simulation there is PPO alone", tune.method);
             let mut simulation = Simulation::new(config, args.task, &conditioner, device, tune.dream.dreams, tune.seed)?;
-            let run = Run::new(config, args, base, conditioner.width(), device)?;
+            let run = Run::new(config, args, base, conditioner.width(), device, format!("{} in simulation", args.task))?;
             run.go(&mut InSimulation(&mut simulation), interrupted)
         }
         Where::Dream => {
@@ -183,12 +193,14 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
                 success.info.task,
                 args.task
             );
+            let classifier = success.identity()?;
             let success = SuccessClassifier::new(&success, device)?;
             let guarded = GuardedWorld::new(&world, &success, &tune.dream)?;
             let starts = begin_at(config, args, &world)?;
             let latent = world.info.config.latent();
             let mut dream = Dream::new(&guarded, &conditioner, &starts, &tune.dream, tune.seed)?;
-            let run = Run::new(config, args, base, latent, device)?;
+            let subject = format!("{} in {} by {}, {:?}", args.task, world.identity, classifier, args.starts);
+            let run = Run::new(config, args, base, latent, device, subject)?;
             run.go(&mut InDream { dream: &mut dream, seed: tune.seed }, interrupted)
         }
     }
@@ -315,7 +327,8 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
     if args.play.exists() {
         let mut play = recorded::read(&args.play, pictures)?;
         let seed = derive_seed(tune.seed, "moments of play");
-        let firsts = moments::play_starts(&play, &demos, args.task, config.sim.scene, stride, PLAY_STARTS, seed);
+        let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count: PLAY_STARTS, seed };
+        let firsts = moments::play_starts(&play, &demos, sought);
         let data = normalised(&mut play)?;
         parts.push(starts(world, &data, &firsts, moments::CONTEXT + 1, &mut noise));
     }
@@ -325,7 +338,14 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
 }
 
 impl<'a> Run<'a> {
-    fn new(config: &'a Config, args: &'a Args, base: Checkpoint, n_value: usize, device: reverie_policy::Device) -> Result<Self> {
+    fn new(
+        config: &'a Config,
+        args: &'a Args,
+        base: Checkpoint,
+        n_value: usize,
+        device: reverie_policy::Device,
+        subject: String,
+    ) -> Result<Self> {
         let tune: &TuneConfig = &config.finetune;
         let n = tune.dream.dreams as i64;
         let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs/finetune").join(args.task.name()));
@@ -345,7 +365,7 @@ impl<'a> Run<'a> {
                 Box::new(D3po::new(&base, tune, judge, device)?)
             }
         };
-        Ok(Self { config, args, out, base, tuner, history: History::default() })
+        Ok(Self { config, args, out, base, tuner, history: History { subject, ..History::default() } })
     }
 
     fn go(mut self, place: &mut dyn Place, interrupted: &AtomicBool) -> Result<()> {
@@ -357,8 +377,15 @@ impl<'a> Run<'a> {
         let mut first = 0;
         if state.exists() && !self.args.fresh {
             let beside = self.tuner.resume(&state).context("cannot resume; --fresh begins anew")?;
+            let history: History =
+                serde_json::from_value(beside.notes).with_context(|| format!("{}: history", state.display()))?;
+            ensure!(
+                history.subject == self.history.subject,
+                "{} was begun with another task, world model, classifier or place; --fresh begins anew",
+                state.display()
+            );
             place.restore(&beside.environment, beside.steps)?;
-            self.history = serde_json::from_value(beside.notes).with_context(|| format!("{}: history", state.display()))?;
+            self.history = history;
             first = beside.iteration;
             eprintln!("resuming at iteration {first}");
         }
@@ -377,7 +404,8 @@ impl<'a> Run<'a> {
             let (begin, before, physics) = (WallClock.now(), place.steps(), steps_taken());
             place.begin(iteration);
             let mut stats = self.tuner.iterate(place.environment(), iteration).map_err(|error| self.keep(error.into()))?;
-            stats.steps = place.steps();
+            self.history.branch_steps += stats.beside;
+            stats.steps = place.steps() + self.history.branch_steps;
             if place.is_simulation() {
                 self.history.environment_steps += stats.steps - before;
             } else {
@@ -453,7 +481,7 @@ impl<'a> Run<'a> {
 
     /// Attempts in simulation, for the record.
     fn check(&mut self, iteration: u64) -> Result<()> {
-        if self.args.check_every == 0 {
+        if self.args.check_every == 0 || crate::INTERRUPTED.load(Ordering::Relaxed) {
             return Ok(());
         }
         let tuned = self.checkpoint(0)?;
@@ -490,7 +518,7 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self, place: &dyn Place) -> Result<()> {
-        self.checkpoint(place.steps())?.save(&self.out)?;
+        self.checkpoint(place.steps() + self.history.branch_steps)?.save(&self.out)?;
         write_json(&self.out.join("history.json"), &self.history)
     }
 }

@@ -26,19 +26,28 @@ pub fn demonstration_windows(recorded: &Recorded, task: Task, stride: usize) -> 
     recorded.episodes_of(task).into_iter().map(window).collect()
 }
 
+/// What moments are wanted, and how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought {
+    pub task: Task,
+    pub scene: SceneId,
+    /// Frames of a world model's step.
+    pub stride: usize,
+    pub count: usize,
+    pub seed: u64,
+}
+
 /// Up to `count` windows of play of `steps` steps each in which the task is done, and as many in which it is not, all from moments at
-/// which it could be.
-pub fn play_windows(
-    recorded: &Recorded,
-    task: Task,
-    scene: SceneId,
-    stride: usize,
-    steps: usize,
-    count: usize,
-    seed: u64,
-) -> Vec<Window> {
+/// which it could be, with the mechanism where demonstrations of it begin: whether a drawer is open enough hangs on where it was.
+pub fn play_windows(recorded: &Recorded, demos: &Recorded, sought: Sought, steps: usize) -> Vec<Window> {
+    let Sought { task, scene, stride, count, seed } = sought;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let begins: Vec<SceneState> = demos.episodes_of(task).into_iter().map(|episode| demos.scene(episode.start)).collect();
+    let alike = Alike::new(task, &begins);
     let (mut done, mut not) = (Vec::new(), Vec::new());
+    if recorded.raw.episodes.is_empty() {
+        return done;
+    }
     let reach = (CONTEXT + steps) * stride;
     for _ in 0..count * TRIES {
         if done.len() >= count {
@@ -51,7 +60,7 @@ pub fn play_windows(
         let first = rng.random_range(episode.start..episode.end - reach);
         let begin = first + CONTEXT * stride;
         let start = recorded.scene(begin);
-        if !task.is_possible_from(scene, &start) {
+        if !alike.holds(&start) || !task.is_possible_from(scene, &start) {
             continue;
         }
         let labels: Vec<bool> = (0..steps).map(|step| task.solved(&start, &recorded.scene(begin + step * stride))).collect();
@@ -68,17 +77,10 @@ pub fn play_windows(
 
 /// First frames of windows of [`CONTEXT`] steps (and one), at whose ends dreams begin: play at which mechanism and hand are where
 /// demonstrations of the task begin, with nothing in the hand.
-pub fn play_starts(
-    play: &Recorded,
-    demos: &Recorded,
-    task: Task,
-    scene: SceneId,
-    stride: usize,
-    count: usize,
-    seed: u64,
-) -> Vec<i64> {
+pub fn play_starts(play: &Recorded, demos: &Recorded, sought: Sought) -> Vec<i64> {
+    let Sought { task, scene, stride, count, seed } = sought;
     let begins: Vec<usize> = demos.episodes_of(task).into_iter().map(|episode| episode.start).collect();
-    if begins.is_empty() {
+    if begins.is_empty() || play.raw.episodes.is_empty() {
         return Vec::new();
     }
     // Where the hand is: a box around all demonstrations' beginnings, whatever their task.

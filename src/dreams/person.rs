@@ -28,7 +28,8 @@ impl Person {
     pub fn new(scene: SceneId, policy: &Checkpoint, rows: usize, folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let replay = Replay::new(scene, RobotSpec::panda())?;
-        Ok(Self { replay, normaliser: policy.info.observation_normaliser.clone(), rows, folder: folder.to_owned(), asked: 0 })
+        let asked = std::fs::read_to_string(folder.join("preferences.jsonl")).map_or(0, |text| text.lines().count());
+        Ok(Self { replay, normaliser: policy.info.observation_normaliser.clone(), rows, folder: folder.to_owned(), asked })
     }
 
     fn rollout(&self, seen: &SeenRollout, outcome: Outcome) -> Result<Rollout> {

@@ -44,6 +44,7 @@ pub struct Args {
 
 pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
     let tasks = crate::tasks::Selection::tasks(&args.tasks);
+    config.success.validate().context("config section success")?;
     for &task in &tasks {
         ensure_told_by_scene(task)?;
     }
@@ -73,7 +74,8 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         let mut sources = format!("{} demonstrations", windows.len());
         if let Some((play, play_data)) = &play {
             let seed = derive_seed(success.seed, &format!("success windows {task}"));
-            let windows = moments::play_windows(play, task, config.sim.scene, stride, STEPS, WINDOWS, seed);
+            let sought = moments::Sought { task, scene: config.sim.scene, stride, count: WINDOWS, seed };
+            let windows = moments::play_windows(play, &demos, sought, STEPS);
             labelled.extend(label_windows(&world.model, play_data, &windows, success, &mut noise));
             sources += &format!(" and {} windows of play", windows.len());
         }

@@ -136,6 +136,6 @@ impl Environment for Simulation<'_> {
 
 impl Forkable for Simulation<'_> {
     fn fork(&self, _: &Tensor, _: i64, _: u64) -> Result<Box<dyn Environment + '_>, WorldModelError> {
-        Err(WorldModelError::Environment("a simulation is not branched; --method b2 and d3po need dreams".into()))
+        Err(WorldModelError::Environment("a simulation is not branched; finetune.method = b2 and d3po need dreams".into()))
     }
 }

@@ -138,6 +138,12 @@ fn dream(
 ) -> Result<Rollout> {
     let _guard = reverie_world_model::no_grad_guard();
     let settings = &world.info.config;
+    let rows = config.finetune.chain.rows;
+    ensure!(
+        rows.is_multiple_of(settings.actions_per_step),
+        "finetune.chain.rows = {rows}: must be a multiple of the {} control steps that a step of the world model covers",
+        settings.actions_per_step
+    );
     let has_cameras = settings.inputs.has_cameras();
     let raw = RawPlay {
         state: state_features(first).to_vec(),
@@ -154,7 +160,14 @@ fn dream(
     let tuned = DiffusionPolicy::new(policy, &chain, Device::Cpu)?;
     let folder = reward::folder(&args.reward, args.task);
     let classifier = if folder.join("success.json").exists() {
-        Some(SuccessClassifier::new(&SuccessCheckpoint::load(&folder)?, Device::Cpu)?)
+        let classifier = SuccessClassifier::new(&SuccessCheckpoint::load(&folder)?, Device::Cpu)?;
+        ensure!(
+            classifier.info.world_model == world.identity,
+            "success classifier {}: it was trained on another world model; train it again with `reverie train reward --task {}`",
+            folder.display(),
+            args.task
+        );
+        Some(classifier)
     } else {
         None
     };

@@ -49,6 +49,7 @@ const PLOTS: &[reverie_rerun::CurvePlot] = &[
 pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
     let settings = config.world_model.clone();
     settings.validate().context("config section world_model")?;
+    config.dynamics_reward.validate().context("config section dynamics_reward")?;
     let play = recorded::read(&args.data, settings.inputs.has_cameras())?;
     let (frames, episodes) = (play.frames(), play.raw.episodes.len());
     models::set_threads(parallel::cores());
@@ -56,6 +57,16 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     let data = PlayData::new(play.raw, None, device).with_context(|| format!("data set {}", args.data.display()))?;
     let mut trainer =
         WorldModelTrainer::new(settings.clone(), data).with_context(|| format!("data set {}", args.data.display()))?;
+    // Found before hours of training, not after.
+    let need = settings.actions_per_step * (6 + config.dynamics_reward.depth.max(FORETOLD.div_ceil(settings.actions_per_step)));
+    for (what, part) in [("learned from", trainer.train_episodes()), ("held out", trainer.held_out())] {
+        let longest = trainer.data().episodes()[part].iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        ensure!(
+            longest > need,
+            "data set {}: of the episodes {what} the longest has {longest} frames, {need} are needed; record longer ones, or more",
+            args.data.display()
+        );
+    }
     eprintln!("{frames} frames in {episodes} episodes; {} parameters", trainer.parameters().numel());
     let state = state_file(&args.out);
     if let Some(folder) = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {

@@ -91,6 +91,11 @@ impl PlayData {
         })
     }
 
+    /// What tells these data from others: sums over states and actions, as bits.
+    pub fn fingerprint(&self) -> [u64; 2] {
+        [&self.state, &self.actions].map(|t| t.sum(Kind::Double).double_value(&[]).to_bits())
+    }
+
     /// Number of frames.
     pub fn frames(&self) -> usize {
         self.state.size()[0] as usize

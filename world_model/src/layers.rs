@@ -159,14 +159,14 @@ impl Heads {
 }
 
 impl Heads {
-    /// The first head alone, `[n, n_in] -> [n, n_out]`.
-    pub(crate) fn first(&self, x: &Tensor) -> Tensor {
+    /// One head alone, `[n, n_in] -> [n, n_out]`.
+    pub(crate) fn one(&self, x: &Tensor, head: i64) -> Tensor {
         let hidden = self.norm[0].size()[1];
-        let of = |t: &Tensor| t.narrow(0, 0, hidden);
+        let of = |t: &Tensor| t.narrow(0, head * hidden, hidden);
         let h = x.linear(&of(&self.first[0]), Some(&of(&self.first[1])));
         let h = h.layer_norm([hidden].as_slice(), None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
-        let h = (h * self.norm[0].get(0) + self.norm[1].get(0)).silu();
-        h.matmul(&self.second[0].get(0)) + self.second[1].get(0)
+        let h = (h * self.norm[0].get(head) + self.norm[1].get(head)).silu();
+        h.matmul(&self.second[0].get(head)) + self.second[1].get(head)
     }
 }
 
@@ -213,7 +213,7 @@ mod tests {
         let x = Tensor::from_slice(&[0.3_f32, -1.0, 2.0, 0.1, 0.2, 0.3]).view([2, 3]);
         let all = Heads::new(&table, "h").forward(&x);
         assert_eq!(all.size(), [2, 3, 2]);
-        assert!((Heads::new(&table, "h").first(&x) - all.select(1, 0)).abs().max().double_value(&[]) < 1e-6);
+        assert!((Heads::new(&table, "h").one(&x, 1) - all.select(1, 1)).abs().max().double_value(&[]) < 1e-6);
         let get = |name: &str| parameter(&table, name);
         for head in 0..3 {
             let rows = |name: &str| get(name).narrow(0, head * 4, 4);

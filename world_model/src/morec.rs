@@ -57,6 +57,25 @@ impl Default for DynamicsRewardConfig {
     }
 }
 
+impl DynamicsRewardConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`WorldModelError::Config`] with the key and the value that can't be used.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [("snapshots", self.snapshots as u64), ("updates_each", self.updates_each), ("hidden", self.hidden as u64)];
+        for (key, value) in sizes.into_iter().chain([("batch", self.batch as u64), ("depth", self.depth as u64)]) {
+            if value == 0 {
+                return Err(WorldModelError::config(key, value, "must be positive"));
+            }
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return Err(WorldModelError::config("learning_rate", self.learning_rate, "must be positive"));
+        }
+        Ok(())
+    }
+}
+
 /// What a discriminator says on average.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -242,11 +261,14 @@ pub fn train(
             return Err(WorldModelError::Data("interrupted while the discriminators were trained".into()));
         }
         if (update + 1).is_multiple_of(config.updates_each) {
-            let mean = |logits: &Tensor| logits.mean(Kind::Float).double_value(&[]);
+            // Of the weights that are kept, on other transitions.
+            let mut noise = Noise::new(settings.seed, "dynamics reward means", data.device()).part(update);
+            let others = draw(model, data, episodes, config, &mut noise)?;
+            let mean = |i: usize| discriminator.logits(&others.context[i], &others.next[i]).mean(Kind::Float).double_value(&[]);
             let prefix = format!("dynamics_reward.{}", snapshots.len());
             let named = parameters.named(&parameters.copy()).into_iter();
             tensors.extend(named.map(|(name, value)| (name.replacen("dynamics_reward.0", &prefix, 1), value)));
-            snapshots.push(Snapshot { real: mean(&real), dreamt: mean(&dreamt) });
+            snapshots.push(Snapshot { real: mean(0), dreamt: mean(1) });
         }
     }
     Ok((tensors, snapshots))

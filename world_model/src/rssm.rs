@@ -209,7 +209,7 @@ impl WorldModel {
             let blind = sequence.blind.get(t).unsqueeze(-1);
             let mut believed = posterior.shallow_clone();
             if is_blind {
-                let prior = self.probabilities(&self.prior.first(&h));
+                let prior = self.probabilities(&self.prior.one(&h, t % self.config.heads as i64));
                 let blind = blind.unsqueeze(-1);
                 believed = prior * &blind + believed * (blind * -1.0 + 1.0);
             }
@@ -237,7 +237,7 @@ impl WorldModel {
         self.imagine_with(latent, actions, &noise.uniform(&[latent.size()[0], candidates, self.config.groups as i64]))
     }
 
-    /// The next latents by the prior. Candidates are drawn from the heads in turn.
+    /// The next latents by the prior. Candidates are drawn from the heads in turn, a single one from their mixture.
     ///
     /// # Shapes
     /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `uniform`: `[n, candidates, groups]`; returns
@@ -246,8 +246,12 @@ impl WorldModel {
         let (n, candidates, heads) = (latent.size()[0], uniform.size()[1], self.config.heads as i64);
         let h = self.recur(latent, actions);
         let prior = self.prior(&h);
-        let turns: Vec<i64> = (0..candidates).map(|c| c % heads).collect();
-        let chosen = prior.index_select(1, &Tensor::from_slice(&turns).to_device(prior.device()));
+        let chosen = if candidates == 1 {
+            prior.mean_dim([1_i64].as_slice(), true, prior.kind())
+        } else {
+            let turns: Vec<i64> = (0..candidates).map(|c| c % heads).collect();
+            prior.index_select(1, &Tensor::from_slice(&turns).to_device(prior.device()))
+        };
         let h = h.unsqueeze(1).expand([n, candidates, -1], false);
         let z = self.draw(&chosen, uniform);
         let x = self.foretell(&latent.unsqueeze(1), &h, &z);
@@ -275,7 +279,10 @@ impl WorldModel {
     pub fn loss(&self, sequence: &Sequence, observed: &Observed) -> Loss {
         let latents = observed.latents.flatten(0, 1);
         let target = symlog(&sequence.seen.state.flatten(0, 1));
-        let state = gaussian_nll(&symlog(&observed.foretold.flatten(0, 1)), &target);
+        // What is seen needs no foretelling where a stream begins; what is told from pictures does.
+        let begins = sequence.begins.flatten(0, 1);
+        let counts = if self.config.inputs == Inputs::Vision { begins.ones_like() } else { begins * -1.0 + 1.0 };
+        let state = gaussian_nll(&symlog(&observed.foretold.flatten(0, 1)), &target, &counts);
         let mut pictures = state.zeros_like();
         for (decoded, want) in self.decode_pictures(&latents).iter().zip(&sequence.seen.pictures) {
             let error = decoded - want.flatten(0, 1);
@@ -331,9 +338,10 @@ fn seen_features(inputs: Inputs) -> usize {
 }
 
 /// Negative log-likelihood under a Gaussian whose variance, one per feature, is the mean squared error over the rows: half the
-/// logarithm of that error, summed over features. `[n, features]` both; constants are left out.
-pub fn gaussian_nll(mean: &Tensor, target: &Tensor) -> Tensor {
-    let error = (mean - target).square().mean_dim([0_i64].as_slice(), false, mean.kind());
+/// logarithm of that error, summed over features. `[n, features]` both, and `[n]` weights of the rows; constants are left out.
+pub fn gaussian_nll(mean: &Tensor, target: &Tensor, counts: &Tensor) -> Tensor {
+    let weight = (counts / counts.sum(counts.kind()).clamp_min(1.0)).unsqueeze(-1);
+    let error = ((mean - target).square() * weight).sum_dim_intlist([0_i64].as_slice(), false, mean.kind());
     (error + LEAST_VARIANCE).log().sum(mean.kind()) * 0.5
 }
 
@@ -497,7 +505,8 @@ mod tests {
 
         let mean = noise.normal(&[5, 3]).to_kind(Kind::Double);
         let target = noise.normal(&[5, 3]).to_kind(Kind::Double);
-        let nll = |mean: &Tensor| gaussian_nll(mean, &target);
+        let counts = Tensor::from_slice(&[1.0_f64, 0.0, 1.0, 1.0, 1.0]);
+        let nll = |mean: &Tensor| gaussian_nll(mean, &target, &counts);
         assert!(gradient_error(&mean, nll, nll) < 1e-7);
     }
 

@@ -71,6 +71,32 @@ impl Default for SuccessConfig {
     }
 }
 
+impl SuccessConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`WorldModelError::Config`] with the key and the value that can't be used.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [("members", self.members), ("hidden", self.hidden), ("embed", self.embed), ("batch", self.batch)];
+        for (key, value) in sizes {
+            if value == 0 {
+                return Err(WorldModelError::config(key, value, "must be positive"));
+            }
+        }
+        for (key, value) in [("temperature", self.temperature), ("learning_rate", self.learning_rate)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(WorldModelError::config(key, value, "must be positive"));
+            }
+        }
+        for (key, value) in [("held_out", self.held_out), ("precision", self.precision)] {
+            if !(value > 0.0 && value < 1.0) {
+                return Err(WorldModelError::config(key, value, "must be between 0 and 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// How often it is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
@@ -114,6 +140,7 @@ impl Info for SuccessInfo {
     }
 
     fn validate(&self) -> Result<()> {
+        self.config.validate()?;
         if !(0.0..1.0).contains(&self.threshold) {
             return Err(WorldModelError::config("threshold", self.threshold, "must be in [0, 1)"));
         }
@@ -212,8 +239,8 @@ pub struct Labelled {
     held_out: Vec<bool>,
 }
 
-/// Follows windows of `data`, and dreams along their actions from where the task begins; of every `1 / held_out` windows one is
-/// held out.
+/// Follows windows of `data`, and dreams along their actions from where the task begins. Of every `1 / held_out` episodes the windows
+/// are held out: windows of one episode overlap.
 pub fn label(
     model: &WorldModel,
     data: &PlayData,
@@ -225,15 +252,16 @@ pub fn label(
     const TOGETHER: usize = 256;
     let _guard = tch::no_grad_guard();
     let settings: &WorldModelConfig = model.config();
-    let mut by_length: std::collections::BTreeMap<(usize, usize), Vec<(usize, &Window)>> = std::collections::BTreeMap::new();
-    for (index, window) in windows.iter().enumerate() {
-        by_length.entry((window.context, window.done.len())).or_default().push((index, window));
+    let mut by_length: std::collections::BTreeMap<(usize, usize), Vec<&Window>> = std::collections::BTreeMap::new();
+    for window in windows {
+        by_length.entry((window.context, window.done.len())).or_default().push(window);
     }
     let every = (1.0 / config.held_out).round().max(2.0) as usize;
+    let episode_of = |window: &Window| data.episodes().partition_point(|episode| episode.end <= window.first);
     let mut all = Vec::new();
     for ((context, length), windows) in by_length {
         for windows in windows.chunks(TOGETHER) {
-            let firsts: Vec<i64> = windows.iter().map(|(_, window)| window.first as i64).collect();
+            let firsts: Vec<i64> = windows.iter().map(|window| window.first as i64).collect();
             let sequence = data.windows(&firsts, context + length, settings);
             let blank = model.blank(firsts.len() as i64, &sequence.actions);
             let seen = model.observe(&sequence, &blank, noise).latents.narrow(0, context as i64, length as i64);
@@ -245,7 +273,7 @@ pub fn label(
                 dreamt.push(latent.shallow_clone());
             }
             let labels = |dreamt: bool, latents: Tensor| {
-                let of = |f: &dyn Fn(&(usize, &Window), usize) -> bool| {
+                let of = |f: &dyn Fn(&Window, usize) -> bool| {
                     (0..length)
                         .flat_map(|step| windows.iter().map(move |window| (step, window)))
                         .map(|(step, w)| f(w, step))
@@ -253,8 +281,8 @@ pub fn label(
                 };
                 Labelled {
                     latents: latents.flatten(0, 1),
-                    done: of(&|(_, window), step| window.done[step]),
-                    held_out: of(&|(index, _), _| index.is_multiple_of(every)),
+                    done: of(&|window, step| window.done[step]),
+                    held_out: of(&|window, _| episode_of(window).is_multiple_of(every)),
                     dreamt: vec![dreamt; length * windows.len()],
                 }
             };

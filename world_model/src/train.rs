@@ -67,7 +67,7 @@ pub struct WorldModelTrainer {
 #[derive(Serialize, Deserialize)]
 struct Rest {
     config: WorldModelConfig,
-    frames: usize,
+    data: [u64; 2],
     cursors: Vec<Option<Cursor>>,
     progress: WorldModelProgress,
 }
@@ -207,7 +207,7 @@ impl WorldModelTrainer {
     pub fn save_state(&self, path: &Path) -> Result<()> {
         let rest = Rest {
             config: self.config.clone(),
-            frames: self.data.frames(),
+            data: self.data.fingerprint(),
             cursors: self.streams.cursors().to_vec(),
             progress: self.progress,
         };
@@ -235,7 +235,7 @@ impl WorldModelTrainer {
             save_every: self.config.save_every,
             ..rest.config.clone()
         };
-        if same != self.config || rest.frames != self.data.frames() {
+        if same != self.config || rest.data != self.data.fingerprint() {
             return Err(WorldModelError::file(path, "the run was begun with other settings or other play data"));
         }
         let n = [self.parameters.numel() as i64];

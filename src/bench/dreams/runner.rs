@@ -56,12 +56,21 @@ impl<'a> Runner<'a> {
     pub fn new(config: &'a Config, args: &'a Args) -> Result<Self> {
         std::fs::create_dir_all(&args.work).with_context(|| format!("cannot make the folder {}", args.work.display()))?;
         let settings = args.work.join("config.toml");
-        let text = toml::to_string_pretty(config).context("the configuration as TOML")?;
+        let mut text = toml::to_string_pretty(config).context("the configuration as TOML")?;
+        for path in [&args.policy, &args.world_model, &args.reward, &args.demos, &args.play] {
+            text += &format!("# {}\n", path.display());
+        }
+        for (folder, file) in [(&args.policy, "policy.json"), (&args.world_model, "world_model.json")] {
+            let bytes = std::fs::read(folder.join(file)).with_context(|| format!("cannot read {}/{file}", folder.display()))?;
+            let json: serde_json::Value =
+                serde_json::from_slice(&bytes).with_context(|| format!("{}/{file}", folder.display()))?;
+            text += &format!("# {}\n", json["tensors_sha256"].as_str().unwrap_or_default());
+        }
         // What was tuned under other settings must not be taken for these.
         if let Ok(before) = std::fs::read_to_string(&settings) {
             ensure!(
                 before == text,
-                "{} holds tunings under another configuration; choose another --work folder, or remove it",
+                "{} holds tunings of other things, or under another configuration; choose another --work folder, or remove it",
                 args.work.display()
             );
         }

@@ -111,7 +111,7 @@ pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
     let mut claims = json!({
         "imagined_steps_per_second": plain, "imagined_steps_per_second_filtered": guarded, "imagined_steps_per_second_deciding": deciding,
         "sim_steps_per_second": blind, "sim_steps_per_second_with_cameras": seeing,
-        "imagined_steps_over_sim_steps": plain / blind, "imagined_steps_over_sim_steps_with_cameras": plain / seeing,
+        "imagined_steps_over_sim_steps": guarded / blind, "imagined_steps_over_sim_steps_with_cameras": guarded / seeing,
         "world_model_updates_per_second": 1.0 / ours,
     });
     let mut peer = Value::Null;

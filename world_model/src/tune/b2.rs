@@ -67,6 +67,10 @@ pub(crate) struct Branches {
     pub(crate) log_likelihood: Tensor,
     /// Discounted returns, `[groups, branches]`.
     pub(crate) returns: Tensor,
+    /// Discounted successes, `[groups, branches]`: what siblings are compared by. Returns of failures differ by their uncertainty.
+    pub(crate) payoff: Tensor,
+    /// Control steps that were lived through.
+    pub(crate) steps: u64,
     /// Success in the end, `[groups, branches]`.
     pub(crate) success: Tensor,
     /// Situations before each chunk, `[groups * branches, n_cond]`.
@@ -108,7 +112,8 @@ pub(crate) fn branch(
     let mut chunk = policy.actions(&chains.x.select(1, -1));
     let jerk = roughness(&chunk).view([groups, branches]);
     let zeros = || Tensor::zeros([n], (Kind::Float, cond.device()));
-    let (mut returns, mut success, mut over) = (zeros(), zeros(), zeros());
+    let (mut returns, mut payoff, mut success, mut over) = (zeros(), zeros(), zeros(), zeros());
+    let mut steps = 0;
     let mut discount = 1.0;
     let mut seen = vec![cond.shallow_clone()];
     for step in 0..plan.chunks {
@@ -120,7 +125,9 @@ pub(crate) fn branch(
         }
         let led = fork.step(&chunk)?;
         let counts = &over * -1.0 + 1.0;
+        steps += n as u64 * policy.config().rows as u64;
         returns += &led.reward * &counts * discount;
+        payoff += &led.success * &counts * discount;
         success += &led.success * counts;
         over = over.maximum(&led.terminated).maximum(&led.truncated);
         discount *= plan.gamma;
@@ -134,11 +141,16 @@ pub(crate) fn branch(
         x: chains.x,
         log_likelihood: chains.log_likelihood,
         returns: returns.view(shape),
+        payoff: payoff.view(shape),
+        steps,
         success: success.view(shape),
         seen,
         jerk,
     })
 }
+
+/// Entries of an action that are continuous: the gripper jumps by nature.
+const CONTINUOUS: i64 = 6;
 
 /// Sum of squared second differences of a chunk's rows, `[n, rows, n_act] -> [n]`.
 fn roughness(chunks: &Tensor) -> Tensor {
@@ -146,7 +158,7 @@ fn roughness(chunks: &Tensor) -> Tensor {
     if rows < 3 {
         return Tensor::zeros([chunks.size()[0]], (Kind::Float, chunks.device()));
     }
-    let at = |from: i64| chunks.narrow(1, from, rows - 2);
+    let at = |from: i64| chunks.narrow(1, from, rows - 2).narrow(2, 0, CONTINUOUS);
     (at(2) - at(1) * 2.0 + at(0)).square().sum_dim_intlist([1_i64, 2].as_slice(), false, Kind::Float)
 }
 
@@ -185,19 +197,12 @@ pub(crate) fn chunks_of_an_episode(config: &TuneConfig) -> usize {
     config.dream.max_steps.div_ceil(config.chain.rows)
 }
 
-/// Lets the policy act for one decision, so that the moments that are branched from are its own; the situations before it.
-pub(crate) fn advance(learner: &Learner, environment: &mut dyn Forkable, noise: &mut Noise, stats: &mut Iteration) -> Result<()> {
+/// Lets the policy act for one decision, so that the moments that are branched from are its own.
+pub(crate) fn advance(learner: &Learner, environment: &mut dyn Forkable, noise: &mut Noise) -> Result<()> {
     let n = environment.n();
     let now = environment.observe()?;
     let chains = learner.policy.sample(&now.cond, &mut ChunkNoise::own(noise, n));
-    let step = environment.step(&learner.policy.actions(&chains.x.select(1, -1)))?;
-    let sum = |t: &Tensor| t.sum(Kind::Double).double_value(&[]);
-    let ended = sum(&(&step.terminated + &step.truncated).clamp_max(1.0));
-    let before = stats.success * stats.episodes as f64;
-    stats.episodes += ended as u64;
-    if stats.episodes > 0 {
-        stats.success = (before + sum(&step.success)) / stats.episodes as f64;
-    }
+    environment.step(&learner.policy.actions(&chains.x.select(1, -1)))?;
     Ok(())
 }
 
@@ -220,7 +225,7 @@ impl Tuner for B2 {
         let window = self.schedule.window;
         let mut stats = Iteration { iteration, window, ..Iteration::default() };
         for _ in 0..DECISIONS_BETWEEN {
-            advance(&self.learner, environment, &mut noise, &mut stats)?;
+            advance(&self.learner, environment, &mut noise)?;
         }
         let now = environment.observe()?;
         let rows = moments(environment.n(), config.b2.groups, &mut noise, device);
@@ -236,7 +241,8 @@ impl Tuner for B2 {
         stats.reward = branches.returns.mean(Kind::Double).double_value(&[]);
         stats.success = success;
         stats.episodes = branches.success.numel() as u64;
-        let advantage = scores(&branches.returns, config.b2.select, config.b2.score_clip).view([-1]);
+        stats.beside = branches.steps;
+        let advantage = scores(&branches.payoff, config.b2.select, config.b2.score_clip).view([-1]);
         let selected = advantage.ne(0.0).nonzero().view([-1]);
         let mut order = Vec::<i64>::try_from(selected.to_device(Device::Cpu)).expect("indices");
         let clip = Tensor::full([window as i64], config.b2.clip, (Kind::Float, device));
@@ -250,7 +256,7 @@ impl Tuner for B2 {
                 let now = self.learner.policy.log_likelihood(&take(&branches.x), &take(&branches.cond));
                 let weight = take(&advantage).unsqueeze(-1).expand_as(&now);
                 let [loss, clipped, divergence] = policy_loss(&now, &take(&branches.log_likelihood), &weight, &clip);
-                let cloning = self.learner.cloning_loss(lesson.as_ref(), &rows);
+                let cloning = self.learner.cloning_loss(lesson.as_ref(), rows.size()[0] * window as i64, &mut noise);
                 stats.cloning_loss += self.learner.step(&loss, cloning.as_ref())?;
                 stats.policy_loss += loss.double_value(&[]);
                 stats.clipped += clipped.double_value(&[]);

@@ -5,7 +5,8 @@
 //! ln p    = mean over the played entries of the Gaussian log-densities, each clamped to [-5, 2]
 //! ```
 //!
-//! Steps above the last `tuned` are taken by a frozen copy of the policy that tuning began with.
+//! The last `tuned` steps are tuned; those above are taken by the same network, as they will be on the robot, and held by cloning alone.
+//! Deviation: DPPO and DiWA take them with a frozen copy, and deploy two networks.
 
 use std::collections::BTreeMap;
 
@@ -181,7 +182,7 @@ impl DiffusionPolicy {
         noise.normal(&[n, self.shape.horizon as i64, self.shape.n_act as i64])
     }
 
-    /// Takes the steps `from..to` from `x`, by the network that each belongs to; `keep` is shown every sample.
+    /// Takes the steps `from..to` from `x`; `keep` is shown every sample.
     fn run(
         &self,
         mut x: Tensor,
@@ -191,11 +192,9 @@ impl DiffusionPolicy {
         noise: &mut ChunkNoise<'_>,
         mut keep: impl FnMut(&Tensor),
     ) -> Tensor {
-        let frozen = self.steps() - self.config.tuned as i64;
         keep(&x);
         for index in from..to {
-            let network = if index < frozen { &self.base } else { &self.network };
-            let mean = self.mean(network, &x, &self.step_index(index), cond);
+            let mean = self.mean(&self.network, &x, &self.step_index(index), cond);
             let sigma = self.sigma.double_value(&[index]).max(self.config.sampling_floor);
             let fresh = noise.next(self).clamp(-self.config.noise_clip, self.config.noise_clip);
             x = mean + fresh * sigma;
@@ -237,15 +236,14 @@ impl DiffusionPolicy {
         self.run(entering.shallow_clone(), steps - self.config.tuned as i64, steps - window as i64, cond, noise, |_| ())
     }
 
-    /// Chains of the frozen policy through all its steps, cut to the tuned ones: what behaviour cloning holds on to. No gradients.
+    /// Chains of the frozen policy through all its steps, `[n, steps + 1, horizon, n_act]`: what behaviour cloning holds on to. No
+    /// gradients.
     pub fn teach(&self, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Tensor {
         let _guard = tch::no_grad_guard();
         let mut samples = Vec::new();
         let mut x = noise.next(self);
         for index in 0..self.steps() {
-            if index >= self.steps() - self.config.tuned as i64 {
-                samples.push(x.shallow_clone());
-            }
+            samples.push(x.shallow_clone());
             let mean = self.mean(&self.base, &x, &self.step_index(index), cond);
             let sigma = self.sigma.double_value(&[index]).max(self.config.sampling_floor);
             x = mean + noise.next(self).clamp(-self.config.noise_clip, self.config.noise_clip) * sigma;

@@ -25,7 +25,7 @@ use crate::noise::Noise;
 pub struct Outcome {
     /// Whether it ended in success.
     pub success: bool,
-    /// Discounted return: sooner successes are worth more, and uncertainty has been taken off.
+    /// Discounted success: sooner ones are worth more, failures nothing.
     pub value: f64,
     /// Roughness of its first chunk.
     pub jerk: f64,
@@ -61,7 +61,7 @@ pub trait Judge {
     fn prefer(&mut self, pair: usize, outcomes: [Outcome; 2], seen: &[Seen]) -> Result<Preference>;
 }
 
-/// Prefers the greater return.
+/// Prefers success, and of two the sooner.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SuccessJudge;
 
@@ -75,7 +75,7 @@ impl Judge for SuccessJudge {
     }
 }
 
-/// Prefers what is no worse in return and smoothness, and better in one of them.
+/// Prefers what is no worse in success and smoothness, and better in one of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ParetoJudge;
 
@@ -145,7 +145,7 @@ impl Tuner for D3po {
             self.reference = self.learner.policy.parameters().copy();
         }
         for _ in 0..DECISIONS_BETWEEN {
-            advance(&self.learner, environment, &mut noise, &mut stats)?;
+            advance(&self.learner, environment, &mut noise)?;
         }
         let now = environment.observe()?;
         let rows = moments(environment.n(), d3po.pairs, &mut noise, device);
@@ -160,13 +160,14 @@ impl Tuner for D3po {
         stats.success = pairs.success.mean(Kind::Double).double_value(&[]);
         stats.reward = pairs.returns.mean(Kind::Double).double_value(&[]);
         stats.episodes = pairs.success.numel() as u64;
+        stats.beside = pairs.steps;
 
         // Rows of the preferred and of the other chain of each pair that someone has preferred.
         let mut preferred = Vec::new();
         for pair in 0..rows.size()[0] {
             let outcome = |which: i64| Outcome {
                 success: pairs.success.double_value(&[pair, which]) > 0.5,
-                value: pairs.returns.double_value(&[pair, which]),
+                value: pairs.payoff.double_value(&[pair, which]),
                 jerk: pairs.jerk.double_value(&[pair, which]),
             };
             let seen =
@@ -195,7 +196,7 @@ impl Tuner for D3po {
                 // The margin can't exceed beta times the clip, so that the loss is all but linear: divided by beta its gradient has
                 // the scale of the other methods'.
                 let loss = preference_loss(&ratio(&better), &ratio(&worse), d3po.beta, d3po.ratio_clip) / d3po.beta;
-                let cloning = self.learner.cloning_loss(lesson.as_ref(), &Tensor::cat(&[&better, &worse], 0));
+                let cloning = self.learner.cloning_loss(lesson.as_ref(), 2 * better.size()[0] * window as i64, &mut noise);
                 stats.cloning_loss += self.learner.step(&loss, cloning.as_ref())?;
                 stats.policy_loss += loss.double_value(&[]);
                 batches += 1.0;

@@ -57,18 +57,11 @@ impl Learner {
         Some(Lesson { cond: cond.shallow_clone(), x })
     }
 
-    /// Negative log-likelihood of the lesson's rows: `-mean ln p(teacher's steps)`.
-    pub(crate) fn cloning_loss(&self, lesson: Option<&Lesson>, rows: &Tensor) -> Option<Tensor> {
+    /// Negative log-likelihood, `-mean ln p`, of `count` random steps of the frozen policy's chains, all of its steps among them.
+    pub(crate) fn cloning_loss(&self, lesson: Option<&Lesson>, count: i64, noise: &mut Noise) -> Option<Tensor> {
         let lesson = lesson?;
-        let (x, cond) = (lesson.x.index_select(0, rows), lesson.cond.index_select(0, rows));
-        let log_likelihood = self.policy.log_likelihood(&x, &cond);
-        Some(log_likelihood.mean(log_likelihood.kind()) * -1.0)
-    }
-
-    /// The same for single steps of the lesson's chains, see [`DiffusionPolicy::pair_log_likelihood`].
-    pub(crate) fn cloning_loss_of_pairs(&self, lesson: Option<&Lesson>, pairs: &Tensor) -> Option<Tensor> {
-        let lesson = lesson?;
-        let log_likelihood = self.policy.pair_log_likelihood(&lesson.x, &lesson.cond, pairs);
+        let all = lesson.x.size()[0] * (lesson.x.size()[1] - 1);
+        let log_likelihood = self.policy.pair_log_likelihood(&lesson.x, &lesson.cond, &noise.below(all, &[count]));
         Some(log_likelihood.mean(log_likelihood.kind()) * -1.0)
     }
 

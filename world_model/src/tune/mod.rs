@@ -35,13 +35,16 @@ use crate::state::RunState;
 pub struct Iteration {
     /// Its number, from 0.
     pub iteration: u64,
-    /// Control steps that the environment has taken in all.
+    /// Control steps that have been taken in all, those of branches included.
     pub steps: u64,
+    /// Control steps of this iteration that were taken in branches.
+    #[serde(default)]
+    pub beside: u64,
     /// Episodes that ended in it.
     pub episodes: u64,
     /// Share of them that ended in success, as the environment tells it.
     pub success: f64,
-    /// Mean reward of a chunk.
+    /// Mean reward of a chunk; where episodes are branched, of a whole branch.
     pub reward: f64,
     /// Loss of the policy.
     pub policy_loss: f64,

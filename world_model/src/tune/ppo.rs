@@ -182,7 +182,7 @@ impl Tuner for Ppo {
                 let take = |t: &Tensor| t.index_select(0, &rows);
                 let now = self.learner.policy.pair_log_likelihood(&x, &cond, &rows);
                 let [loss, clipped, divergence] = policy_loss(&now, &take(&before), &take(&advantage), &take(&clip));
-                let cloning = self.learner.cloning_loss_of_pairs(lesson.as_ref(), &rows);
+                let cloning = self.learner.cloning_loss(lesson.as_ref(), rows.size()[0], &mut noise);
                 stats.cloning_loss += self.learner.step(&loss, cloning.as_ref())?;
                 stats.policy_loss += loss.double_value(&[]);
                 stats.clipped += clipped.double_value(&[]);
