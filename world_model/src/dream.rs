@@ -54,7 +54,7 @@ impl Default for DreamConfig {
             successes_in_a_row: 2,
             candidates: 10,
             temperature: 0.1,
-            least_dynamics_reward: 0.45,
+            least_dynamics_reward: 0.35,
             penalty: 0.02,
             risk: Risk::Sum,
         }

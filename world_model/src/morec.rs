@@ -6,10 +6,12 @@
 //! D   = -ln(1 - mean_m p_m + 1e-9)                                        in [0.313, 1.313]
 //! ```
 //!
-//! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and a dream ends where the chosen one's `D` is below
-//! 0.6. Deviations: a transition is `[h, z, x], a -> [z', x']`, followed as real and dreamt, up to `depth` steps into
-//! a dream, as the model's; the generator is the trained world model itself and is not trained against the discriminators (the
-//! original's generator is, by a part of the code that was never released).
+//! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and a dream ends where the chosen one's `D` is below a
+//! limit (0.6 published).
+//!
+//! Deviations: a transition is `[h, z, x], a -> [z', x']`, with `z', x'` as they were seen on the one side, and as they are dreamt on the
+//! other, from recorded moments and up to `depth` steps into a dream; the generator is the trained world model itself and is not trained
+//! against the discriminators (the original's generator is, by a part of the code that was never released).
 
 use std::ops::{ControlFlow, Range};
 
@@ -160,7 +162,7 @@ fn mean_verdict(logits: &Tensor, Snapshot { real, dreamt }: Snapshot) -> Tensor 
     ((logits.clamp(dreamt, dreamt + width) - dreamt) * (2.0 / width) - 1.0).sigmoid()
 }
 
-/// Transitions of the data and of dreams from the same places under the same actions.
+/// Transitions of the data, and of dreams from the same moments and deeper, under the same actions.
 struct Transitions {
     context: [Tensor; 2],
     next: [Tensor; 2],
@@ -192,8 +194,13 @@ fn draw(
         let next = model.outcome(&latents.narrow(0, 1, depth)).flatten(0, 1).unsqueeze(1);
         (context, next)
     };
-    let (real, fake) = (pair(&observed.narrow(0, CONTEXT as i64, depth + 1)), pair(&Tensor::stack(&dreamt, 0)));
-    Ok(Transitions { context: [real.0, fake.0], next: [real.1, fake.1] })
+    let (real, deep) = (pair(&observed.narrow(0, CONTEXT as i64, depth + 1)), pair(&Tensor::stack(&dreamt, 0)));
+    // One step of a dream from each recorded moment: the same contexts on both sides, so that a discriminator has to look at the step
+    // and can't go by how dreamt the moment before it is.
+    let moments = observed.narrow(0, CONTEXT as i64, depth).flatten(0, 1);
+    let shallow = model.outcome(&model.imagine(&moments, &actions.flatten(0, 1), 1, noise).0);
+    let context = Tensor::cat(&[&real.0, &deep.0], 0);
+    Ok(Transitions { context: [real.0, context], next: [real.1, Tensor::cat(&[&shallow, &deep.1], 0)] })
 }
 
 /// First frames of `count` windows of `length` frames, each within one of `episodes`.
