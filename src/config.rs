@@ -66,11 +66,14 @@ pub struct CollectSection {
     pub action_noise: f64,
     /// The same for play, of which each skill draws its share of this: a world model must have seen what a clumsy policy does.
     pub play_noise: f64,
+    /// Share of play's skills that go for a place beside the right one at first. A world model that has seen few misses takes near ones
+    /// for hits.
+    pub play_errs: f64,
 }
 
 impl Default for CollectSection {
     fn default() -> Self {
-        Self { stray_share: 0.0, action_noise: 0.0, play_noise: 0.0 }
+        Self { stray_share: 0.0, action_noise: 0.0, play_noise: 0.0, play_errs: 0.15 }
     }
 }
 
@@ -166,6 +169,14 @@ impl Overlays {
         }
         let config: Config = config.try_into().context("config")?;
         config.randomise.validate()?;
+        ensure!(
+            (0.0..=1.0).contains(&config.collect.play_errs),
+            "collect.play_errs = {}: must be in [0, 1]",
+            config.collect.play_errs
+        );
+        for (key, noise) in [("action_noise", config.collect.action_noise), ("play_noise", config.collect.play_noise)] {
+            ensure!(noise >= 0.0 && noise.is_finite(), "collect.{key} = {noise}: must not be negative");
+        }
         ensure!(
             config.delay.action_steps.max(config.delay.observation_steps) <= MOST_DELAY_STEPS,
             "config section delay: a delay is at most {MOST_DELAY_STEPS} control steps, beyond it the servo refuses plans as stale"

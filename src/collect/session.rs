@@ -16,7 +16,6 @@ use crate::{
 /// Control steps after which a skill is given up.
 const MOST_STEPS: usize = 200;
 /// Shares of skills that go otherwise than planned.
-const ERRS: f64 = 0.15;
 const GIVES_UP: f64 = 0.08;
 const WANDERS: f64 = 0.07;
 /// Share of held blocks that are put down on the table although there is a task for them.
@@ -47,6 +46,8 @@ struct Session {
     rng: ChaCha8Rng,
     played: Played,
     steps: usize,
+    /// Share of skills that miss at first.
+    errs: f64,
     /// Most of the noise on actions, and that of the present skill, standard deviations.
     most_noise: f32,
     noise: f32,
@@ -62,7 +63,8 @@ pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) ->
     let played = Played { frames: Vec::new(), states: Vec::new(), images: Vec::new() };
     let (most_noise, noise_rng) =
         (config.collect.play_noise as f32, ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise")));
-    let mut session = Session { rig, scene, pictures, rng, played, steps, most_noise, noise: 0.0, noise_rng };
+    let mut session =
+        Session { rig, scene, pictures, rng, played, steps, errs: config.collect.play_errs, most_noise, noise: 0.0, noise_rng };
     let mut errand = 0;
     while session.goes_on() {
         session.next(derive_seed(seed, &format!("errand {errand}")))?;
@@ -122,7 +124,7 @@ impl Session {
             }
             _ => Expert::put_down(self.scene, seed),
         };
-        let mut expert = if self.rng.random_bool(ERRS) {
+        let mut expert = if self.rng.random_bool(self.errs) {
             let mut off = || self.rng.random_range(-0.03..0.03_f32);
             let off_m = [off(), off(), off().abs()];
             let steps = self.rng.random_range(25..80);

@@ -44,6 +44,10 @@ pub struct Args {
     /// Control steps
     #[arg(long, default_value_t = 96)]
     steps: usize,
+    /// Dream along the actions that were played in simulation, instead of letting the policy act on what it dreams: what differs then
+    /// is the world model's fault alone
+    #[arg(long)]
+    along: bool,
     /// Write the recording to this file instead of opening the viewer
     #[arg(long, value_name = "FILE")]
     rrd: Option<PathBuf>,
@@ -66,6 +70,8 @@ pub struct Rollout {
     pub pictures: Vec<Vec<u8>>,
     /// Control step.
     pub done_at: Option<usize>,
+    /// What was played, row by row.
+    actions: Vec<f32>,
 }
 
 pub fn run(config: &Config, args: &Args) -> Result<()> {
@@ -75,7 +81,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     let policy = models::load(&args.policy)?;
     let replay = Replay::new(config.sim.scene, RobotSpec::panda())?;
     let (simulated, first_pictures) = simulate(config, args, &policy)?;
-    let dreamt = dream(config, args, &world, &policy, &simulated.observations[0], first_pictures, &replay)?;
+    let dreamt = dream(config, args, &world, &policy, &simulated, first_pictures, &replay)?;
     let told = |name: &str, rollout: &Rollout| match rollout.done_at {
         Some(step) => format!("{name}: done after {step} control steps"),
         None => format!("{name}: not done in {} control steps", args.steps),
@@ -115,8 +121,11 @@ fn simulate(config: &Config, args: &Args, policy: &reverie_policy::Checkpoint) -
         if rollout.done_at.is_none() && rig.solved() {
             rollout.done_at = Some(step);
         }
-        if step < args.steps {
-            actor.step(&mut rig)?;
+        if step < args.steps
+            && let Some(planned) = actor.step(&mut rig)?
+        {
+            let rows = planned.chunk.rows().iter().take(config.finetune.chain.rows);
+            rollout.actions.extend(rows.flat_map(|row| row.0));
         }
     }
     Ok((rollout, first.context("at least one step")?))
@@ -126,13 +135,13 @@ fn stamp(step: usize) -> Stamp {
     Stamp(step as i64 * CONTROL_PERIOD_NS)
 }
 
-/// The policy in the dream that begins at `first`, alone with what it imagines.
+/// The policy in the dream that begins where the simulation did, alone with what it imagines.
 fn dream(
     config: &Config,
     args: &Args,
     world: &TrainedWorldModel,
     policy: &reverie_policy::Checkpoint,
-    first: &Observation,
+    simulated: &Rollout,
     pictures: [Vec<u8>; 2],
     replay: &Replay,
 ) -> Result<Rollout> {
@@ -146,7 +155,7 @@ fn dream(
     );
     let has_cameras = settings.inputs.has_cameras();
     let raw = RawPlay {
-        state: state_features(first).to_vec(),
+        state: state_features(&simulated.observations[0]).to_vec(),
         actions: vec![0.0; N_ACT],
         pictures: if has_cameras { pictures.to_vec() } else { Vec::new() },
         episodes: vec![0..1; 1],
@@ -192,9 +201,16 @@ fn dream(
         if step >= args.steps {
             return Ok(rollout);
         }
-        let cond = conditioner.condition(&world.features(&latent));
-        let chunk = tuned.actions(&tuned.sample(&cond, &mut ChunkNoise::own(&mut noise, 1)).x.select(1, -1));
-        for part in 0..chain.rows.div_ceil(each) {
+        let chunk = if args.along {
+            let from = step * N_ACT;
+            let played =
+                simulated.actions.get(from..from + rows * N_ACT).context("the simulation's actions end before the dream")?;
+            Tensor::from_slice(played).view([1, rows as i64, N_ACT as i64])
+        } else {
+            let cond = conditioner.condition(&world.features(&latent));
+            tuned.actions(&tuned.sample(&cond, &mut ChunkNoise::own(&mut noise, 1)).x.select(1, -1))
+        };
+        for part in 0..rows / each {
             let actions = chunk.narrow(1, (part * each) as i64, each as i64).reshape([1, -1]);
             latent = world.model.imagine(&latent, &actions, 1, &mut noise).0.squeeze_dim(1);
             step += each;
