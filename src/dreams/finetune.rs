@@ -284,15 +284,6 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
     let tune = &config.finetune;
     let mut noise = Noise::new(tune.seed, "starts", world.device());
     let stride = world.info.config.actions_per_step;
-    let normalised = |recorded: &mut recorded::Recorded| -> Result<PlayData> {
-        let raw = reverie_world_model::RawPlay {
-            state: recorded.raw.state.clone(),
-            actions: std::mem::take(&mut recorded.raw.actions),
-            pictures: std::mem::take(&mut recorded.raw.pictures),
-            episodes: recorded.raw.episodes.clone(),
-        };
-        Ok(PlayData::new(raw, Some(world.info.observation_normaliser.clone()), world.device())?)
-    };
     if args.starts == Starts::Simulation {
         ensure!(!world.info.config.inputs.has_cameras(), "--starts simulation is for world models of the state");
         let rigs = parallel::map(
@@ -318,7 +309,7 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
     let mut demos = recorded::read(&args.demos, pictures)?;
     let episodes = demos.episodes_of(args.task);
     ensure!(!episodes.is_empty(), "data set {}: no demonstration of {}", args.demos.display(), args.task);
-    let demo_data = normalised(&mut demos)?;
+    let demo_data = demos.data_for(world).with_context(|| format!("data set {}", args.demos.display()))?;
     let mut parts = Vec::new();
     for step in 0..DEMO_STEPS {
         let firsts: Vec<i64> = episodes.iter().filter(|e| e.len() > (step + 2) * stride).map(|e| e.start as i64).collect();
@@ -329,7 +320,7 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
         let seed = derive_seed(tune.seed, "moments of play");
         let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count: PLAY_STARTS, seed };
         let firsts = moments::play_starts(&play, &demos, sought);
-        let data = normalised(&mut play)?;
+        let data = play.data_for(world).with_context(|| format!("data set {}", args.play.display()))?;
         parts.push(starts(world, &data, &firsts, moments::CONTEXT + 1, &mut noise));
     }
     let all = Tensor::cat(&parts, 0);

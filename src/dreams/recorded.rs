@@ -7,7 +7,7 @@ use reverie_policy::STATE_FEATURES;
 use reverie_policy::state_features;
 use reverie_schema::SCENE_OBS;
 use reverie_sim::{LinkSet, SceneState, Task};
-use reverie_world_model::{CAMERAS, RawPlay, reduce};
+use reverie_world_model::{CAMERAS, PlayData, RawPlay, TrainedWorldModel, reduce};
 
 use crate::dataset::Dataset;
 
@@ -72,6 +72,17 @@ pub fn read(folder: &Path, pictures: bool) -> Result<Recorded> {
 }
 
 impl Recorded {
+    /// The frames as `world` sees them. What moments are chosen by stays: states and episodes.
+    pub fn data_for(&mut self, world: &TrainedWorldModel) -> Result<PlayData> {
+        let raw = RawPlay {
+            state: self.raw.state.clone(),
+            actions: std::mem::take(&mut self.raw.actions),
+            pictures: std::mem::take(&mut self.raw.pictures),
+            episodes: self.raw.episodes.clone(),
+        };
+        Ok(PlayData::new(raw, Some(world.info.observation_normaliser.clone()), world.device())?)
+    }
+
     /// Number of frames.
     pub fn frames(&self) -> usize {
         self.scenes.len()

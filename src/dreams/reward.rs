@@ -53,13 +53,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     let pictures = world.info.config.inputs.has_cameras();
     let data = |folder: &PathBuf| -> Result<(recorded::Recorded, PlayData)> {
         let mut recorded = recorded::read(folder, pictures)?;
-        let episodes = recorded.raw.episodes.clone();
-        let raw = std::mem::take(&mut recorded.raw);
-        // What moments are chosen by stays beside.
-        recorded.raw.state = raw.state.clone();
-        recorded.raw.episodes = episodes;
-        let data = PlayData::new(raw, Some(world.info.observation_normaliser.clone()), world.device())
-            .with_context(|| format!("data set {}", folder.display()))?;
+        let data = recorded.data_for(&world).with_context(|| format!("data set {}", folder.display()))?;
         Ok((recorded, data))
     };
     let (demos, demo_data) = data(&args.demos)?;

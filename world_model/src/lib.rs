@@ -41,7 +41,7 @@ pub use data::{PICTURE_LEN, PlayData, RawPlay};
 pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, GuardedWorld, Imagined, Risk, disagreement, starts};
 pub use environment::{Environment, Forkable, Returns, RewardScale, Situation, Transition, advantages};
 pub use error::WorldModelError;
-pub use layers::{symexp, symlog};
+pub use layers::symlog;
 pub use morec::{Discriminators, DynamicsReward, DynamicsRewardConfig, Snapshot, random_windows, train as train_dynamics_reward};
 pub use noise::{Noise, sample_one_hot};
 pub use predict::{MlpDynamics, OpenLoop, disagreement_q99, open_loop};

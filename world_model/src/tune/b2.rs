@@ -103,8 +103,7 @@ pub(crate) fn branch(
     let cond = cond.index_select(0, rows);
     let mut own = ChunkNoise::own(noise, groups);
     let first = own.draw_for(policy);
-    let entering = policy.to_tuned(first, &cond, &mut own);
-    let entering = policy.to_window(&entering, plan.window, &cond, &mut own);
+    let entering = policy.to_window(first, plan.window, &cond, &mut own);
     let each = |t: &Tensor, count: i64| t.repeat_interleave_self_int(branches, 0, count);
     let (cond, entering) = (each(&cond, n), each(&entering, n));
     let chains = policy.sample_from(&entering, plan.window, &cond, &mut ChunkNoise::own(noise, n));
@@ -291,19 +290,13 @@ impl Tuner for B2 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tune::toy::{TwoStates, reward_of, small_config};
+    use crate::tune::toy::{TwoStates, assert_learns, small_config};
 
     #[test]
     fn the_known_optimum_of_a_two_state_problem_is_found() {
         let config = TuneConfig { cloning: 0.0, learning_rate: 1e-3, ..small_config() };
-        let mut environment = TwoStates::new(32, 1);
         let mut b2 = B2::new(&TwoStates::checkpoint(), &config, Device::Cpu).unwrap();
-        let first = reward_of(&b2.learner().policy);
-        for iteration in 0..80 {
-            b2.iterate(&mut environment, iteration).unwrap();
-        }
-        let last = reward_of(&b2.learner().policy);
-        assert!(last > 0.9 && first < 0.7, "{first} -> {last}");
+        assert_learns(&mut b2, 32, 80);
     }
 
     #[test]

@@ -182,19 +182,19 @@ impl DiffusionPolicy {
         noise.normal(&[n, self.shape.horizon as i64, self.shape.n_act as i64])
     }
 
-    /// Takes the steps `from..to` from `x`; `keep` is shown every sample.
+    /// Takes the steps `steps` from `x` with `network`; `keep` is shown every sample.
     fn run(
         &self,
+        network: &Network,
         mut x: Tensor,
-        from: i64,
-        to: i64,
+        steps: std::ops::Range<i64>,
         cond: &Tensor,
         noise: &mut ChunkNoise<'_>,
         mut keep: impl FnMut(&Tensor),
     ) -> Tensor {
         keep(&x);
-        for index in from..to {
-            let mean = self.mean(&self.network, &x, &self.step_index(index), cond);
+        for index in steps {
+            let mean = self.mean(network, &x, &self.step_index(index), cond);
             let sigma = self.sigma.double_value(&[index]).max(self.config.sampling_floor);
             let fresh = noise.next(self).clamp(-self.config.noise_clip, self.config.noise_clip);
             x = mean + fresh * sigma;
@@ -207,33 +207,26 @@ impl DiffusionPolicy {
     pub fn sample(&self, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Chains {
         let _guard = tch::no_grad_guard();
         let first = noise.next(self);
-        let entering = self.to_tuned(first, cond, noise);
+        let entering = self.to_window(first, self.config.tuned, cond, noise);
         self.sample_from(&entering, self.config.tuned, cond, noise)
-    }
-
-    /// Pure noise down to where the last `tuned` steps begin.
-    pub fn to_tuned(&self, x: Tensor, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Tensor {
-        let _guard = tch::no_grad_guard();
-        self.run(x, 0, self.steps() - self.config.tuned as i64, cond, noise, |_| ())
     }
 
     /// From a sample that enters the last `window` steps through the whole rest. The chains have `window` steps. No gradients.
     pub fn sample_from(&self, entering: &Tensor, window: usize, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Chains {
         let _guard = tch::no_grad_guard();
         let mut samples = Vec::with_capacity(window + 1);
-        let steps = self.steps();
-        let _clean =
-            self.run(entering.shallow_clone(), steps - window as i64, steps, cond, noise, |x| samples.push(x.shallow_clone()));
+        let last = self.steps() - window as i64..self.steps();
+        let entering = entering.shallow_clone();
+        let _clean = self.run(&self.network, entering, last, cond, noise, |x| samples.push(x.shallow_clone()));
         let x = Tensor::stack(&samples, 1);
         let log_likelihood = self.log_likelihood(&x, cond);
         Chains { x, log_likelihood }
     }
 
-    /// From a sample that enters the tuned steps down to where the last `window` of them begin.
-    pub fn to_window(&self, entering: &Tensor, window: usize, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Tensor {
+    /// Pure noise down to where the last `window` steps begin. No gradients.
+    pub fn to_window(&self, x: Tensor, window: usize, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Tensor {
         let _guard = tch::no_grad_guard();
-        let steps = self.steps();
-        self.run(entering.shallow_clone(), steps - self.config.tuned as i64, steps - window as i64, cond, noise, |_| ())
+        self.run(&self.network, x, 0..self.steps() - window as i64, cond, noise, |_| ())
     }
 
     /// Chains of the frozen policy through all its steps, `[n, steps + 1, horizon, n_act]`: what behaviour cloning holds on to. No
@@ -241,21 +234,21 @@ impl DiffusionPolicy {
     pub fn teach(&self, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Tensor {
         let _guard = tch::no_grad_guard();
         let mut samples = Vec::new();
-        let mut x = noise.next(self);
-        for index in 0..self.steps() {
-            samples.push(x.shallow_clone());
-            let mean = self.mean(&self.base, &x, &self.step_index(index), cond);
-            let sigma = self.sigma.double_value(&[index]).max(self.config.sampling_floor);
-            x = mean + noise.next(self).clamp(-self.config.noise_clip, self.config.noise_clip) * sigma;
-        }
-        samples.push(x);
+        let first = noise.next(self);
+        let _clean = self.run(&self.base, first, 0..self.steps(), cond, noise, |x| samples.push(x.shallow_clone()));
         Tensor::stack(&samples, 1)
     }
 
     /// Log-likelihood of the last steps of chains `[n, window + 1, horizon, n_act]` under the tuned network, `[n, window]`, with
     /// gradients.
     pub fn log_likelihood(&self, x: &Tensor, cond: &Tensor) -> Tensor {
-        self.likelihood_under(&self.network, x, cond)
+        let (n, window) = (x.size()[0], x.size()[1] - 1);
+        let (mean, sigma) = self.gaussians(&self.network, x, cond);
+        let after = x.narrow(1, 1, window);
+        let played = |t: &Tensor| t.narrow(-2, 0, self.config.rows as i64);
+        log_density(&played(&after), &played(&mean), &sigma)
+            .mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
+            .view([n, window])
     }
 
     /// Log-likelihood of single steps, one a row: those with the numbers `pairs` (`decision * window + step`) of chains
@@ -272,22 +265,6 @@ impl DiffusionPolicy {
         let played = |t: &Tensor| t.narrow(-2, 0, self.config.rows as i64);
         let after = samples.index_select(0, &(sample + 1));
         log_density(&played(&after), &played(&mean), &sigma).mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
-    }
-
-    /// The same under the frozen policy.
-    pub fn base_log_likelihood(&self, x: &Tensor, cond: &Tensor) -> Tensor {
-        let _guard = tch::no_grad_guard();
-        self.likelihood_under(&self.base, x, cond)
-    }
-
-    fn likelihood_under(&self, network: &Network, x: &Tensor, cond: &Tensor) -> Tensor {
-        let (n, window) = (x.size()[0], x.size()[1] - 1);
-        let (mean, sigma) = self.gaussians(network, x, cond);
-        let after = x.narrow(1, 1, window);
-        let played = |t: &Tensor| t.narrow(-2, 0, self.config.rows as i64);
-        log_density(&played(&after), &played(&mean), &sigma)
-            .mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
-            .view([n, window])
     }
 
     /// Means of the last steps, `[n, window, horizon, n_act]`, and their deviations in likelihoods, `[window, 1, 1]`.
@@ -419,7 +396,6 @@ pub(crate) mod tests {
         let cond = noise.normal(&[2, policy.shape().n_cond as i64]).repeat_interleave_self_int(3, 0, 6);
         let chains = policy.sample(&cond, &mut ChunkNoise::shared(&mut noise, 6, 3));
         assert_eq!(policy.divergence(&chains.x, &cond).abs().max().double_value(&[]), 0.0);
-        assert_eq!(policy.base_log_likelihood(&chains.x, &cond), chains.log_likelihood);
         let pairs = Tensor::from_slice(&[0_i64, 5, 13]);
         let single = policy.pair_log_likelihood(&chains.x, &cond, &pairs);
         let of_all = chains.log_likelihood.view([-1]).index_select(0, &pairs);

@@ -227,19 +227,13 @@ impl Tuner for D3po {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tune::toy::{TwoStates, reward_of, small_config};
+    use crate::tune::toy::{TwoStates, assert_learns, small_config};
 
     #[test]
     fn the_known_optimum_of_a_two_state_problem_is_found() {
         let config = TuneConfig { cloning: 0.0, learning_rate: 1e-3, ..small_config() };
-        let mut environment = TwoStates::new(64, 1);
         let mut d3po = D3po::new(&TwoStates::checkpoint(), &config, Box::new(SuccessJudge), Device::Cpu).unwrap();
-        let first = reward_of(&d3po.learner().policy);
-        for iteration in 0..80 {
-            d3po.iterate(&mut environment, iteration).unwrap();
-        }
-        let last = reward_of(&d3po.learner().policy);
-        assert!(last > 0.9 && first < 0.7, "{first} -> {last}");
+        assert_learns(&mut d3po, 64, 80);
     }
 
     #[test]

@@ -249,20 +249,14 @@ impl Ppo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tune::toy::{TwoStates, reward_of, small_config};
+    use crate::tune::toy::{TwoStates, assert_learns, small_config};
 
     /// Two states that ask for opposite actions: the best policy is known, and its reward is 1 but for the noise that exploring keeps.
     #[test]
     fn the_known_optimum_of_a_two_state_problem_is_found() {
         let config = TuneConfig { cloning: 0.0, learning_rate: 1e-3, ..small_config() };
-        let mut environment = TwoStates::new(64, 1);
         let mut ppo = Ppo::new(&TwoStates::checkpoint(), &config, 64, 2, Device::Cpu).unwrap();
-        let first = reward_of(&ppo.learner().policy);
-        for iteration in 0..60 {
-            ppo.iterate(&mut environment, iteration).unwrap();
-        }
-        let last = reward_of(&ppo.learner().policy);
-        assert!(last > 0.9 && first < 0.7, "{first} -> {last}");
+        assert_learns(&mut ppo, 64, 60);
     }
 
     #[test]

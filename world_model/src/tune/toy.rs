@@ -4,6 +4,7 @@
 use reverie_policy::{Checkpoint, Device};
 use tch::{Kind, Tensor};
 
+use super::Tuner;
 use super::chain::{ChainConfig, ChunkNoise, DiffusionPolicy};
 use super::config::{PpoConfig, TuneConfig};
 use crate::environment::{Environment, Forkable, Situation, Transition};
@@ -90,11 +91,22 @@ impl Forkable for TwoStates {
 }
 
 /// Mean reward of the policy over both states.
-pub(crate) fn reward_of(policy: &DiffusionPolicy) -> f64 {
+fn reward_of(policy: &DiffusionPolicy) -> f64 {
     let state = Tensor::from_slice(&[-1.0_f32, 1.0]).repeat([200]);
     let mut noise = Noise::new(99, "judge", Device::Cpu);
     let chains = policy.sample(&TwoStates::cond(&state, policy.shape().n_cond as i64), &mut ChunkNoise::own(&mut noise, 400));
     reward(&state, &policy.actions(&chains.x.select(1, -1))).mean(Kind::Double).double_value(&[])
+}
+
+/// Lets a tuner learn the problem; it must come near to the optimum, from far enough.
+pub(crate) fn assert_learns(tuner: &mut dyn Tuner, n: i64, iterations: u64) {
+    let mut environment = TwoStates::new(n, 1);
+    let first = reward_of(&tuner.learner().policy);
+    for iteration in 0..iterations {
+        tuner.iterate(&mut environment, iteration).expect("a toy does not fail");
+    }
+    let last = reward_of(&tuner.learner().policy);
+    assert!(last > 0.9 && first < 0.7, "{first} -> {last}");
 }
 
 pub(crate) fn small_config() -> TuneConfig {
