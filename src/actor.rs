@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use reverie_policy::{Checkpoint, DecoderConfig};
-use reverie_schema::{ActionChunk, DecodeReport, Stamp};
+use reverie_schema::{Action, ActionChunk, DecodeReport, Observation, Stamp};
 use reverie_sim::{Expert, SceneId, Task};
 
 use crate::{
@@ -13,6 +13,18 @@ use crate::{
     rig::Rig,
 };
 
+/// What a policy believes that it sees, instead of the simulated state.
+pub trait Sight {
+    /// A new episode begins.
+    fn begin(&mut self, seed: u64);
+
+    /// What is believed now; `observation` holds what is true, of which what the robot measures of itself may be used.
+    fn believe(&mut self, rig: &Rig, observation: &Observation) -> Result<Observation>;
+
+    /// These rows will be played before the next look.
+    fn played(&mut self, rows: &[Action]);
+}
+
 pub enum Actor {
     Expert(Option<Box<Expert>>),
     Policy {
@@ -22,6 +34,7 @@ pub enum Actor {
         steps: usize,
         /// The observation of the last plan.
         last_plan: Option<Stamp>,
+        sight: Option<Box<dyn Sight>>,
     },
 }
 
@@ -46,15 +59,28 @@ impl Actor {
             rows,
             steps: 0,
             last_plan: None,
+            sight: None,
         })
+    }
+
+    /// A policy that believes `eyes` instead of the simulated state.
+    #[cfg(feature = "learn")]
+    pub fn seeing(mut self, eyes: impl Sight + 'static) -> Self {
+        if let Self::Policy { sight, .. } = &mut self {
+            *sight = Some(Box::new(eyes));
+        }
+        self
     }
 
     /// Begins a task.
     pub fn begin(&mut self, task: Task, scene: SceneId, seed: u64) -> Result<()> {
         match self {
             Self::Expert(expert) => *expert = Some(Box::new(Expert::new(task, scene, seed))),
-            Self::Policy { planner, steps, last_plan, .. } => {
+            Self::Policy { planner, steps, last_plan, sight, .. } => {
                 planner.reset(task.name(), seed)?;
+                if let Some(sight) = sight {
+                    sight.begin(seed);
+                }
                 (*steps, *last_plan) = (0, None);
             }
         }
@@ -73,10 +99,18 @@ impl Actor {
                 rig.act(action)?;
                 Ok(None)
             }
-            Self::Policy { planner, rows, steps, last_plan } => {
-                planner.observe(&observation)?;
+            Self::Policy { planner, rows, steps, last_plan, sight } => {
+                let plans = steps.is_multiple_of(*rows);
+                let observation = match sight {
+                    Some(sight) if plans => sight.believe(rig, &observation)?,
+                    _ => observation,
+                };
+                // Who sees through pictures looks when a plan is made.
+                if plans || sight.is_none() {
+                    planner.observe(&observation)?;
+                }
                 let mut planned = None;
-                if steps.is_multiple_of(*rows) {
+                if plans {
                     let plan_rows = PlanRows {
                         executed: last_plan.map_or(0, |last| rows_between(last, observation.stamp)),
                         committed: rows_between(observation.stamp, rig.next_arrival()),
@@ -85,6 +119,9 @@ impl Actor {
                     let (chunk, report) = planner.plan(&observation, plan_rows, &WallClock)?;
                     *last_plan = Some(observation.stamp);
                     rig.offer(&chunk)?;
+                    if let Some(sight) = sight {
+                        sight.played(&chunk.rows()[..*rows]);
+                    }
                     let first_row = rig.step_of(observation.stamp);
                     planned = Some(Planned { chunk, report, in_force: rig.step_of(rig.next_arrival()), first_row });
                 }

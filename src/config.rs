@@ -61,7 +61,7 @@ pub struct CollectSection {
     /// with some, DDPM recovers more often, but RTI swings between recovering and going on at the drawer's bar, since what the
     /// demonstrator does there depends on what it did before.
     pub stray_share: f64,
-    /// Standard deviation of noise on the first six entries of each action, as it is played and recorded. Makes demonstrations, and
+    /// Standard deviation of wandering noise on the first six entries of each action, as it is played and recorded. Makes demonstrations, and
     /// policies cloned from them, as clumsy as wanted.
     pub action_noise: f64,
     /// The same for play, of which each skill draws its share of this: a world model must have seen what a clumsy policy does.

@@ -10,7 +10,7 @@ use reverie_schema::{Frame, derive_seed};
 use reverie_sim::{Expert, SceneId, Task};
 use serde::Serialize;
 
-use super::{Common, Pictures, scene_of};
+use super::{Clumsiness, Common, Pictures, scene_of};
 use crate::{
     config::Config,
     dataset::{self, About, Beside, Label, Recording},
@@ -84,7 +84,7 @@ fn attempt(config: &Config, cameras: &[CameraName], task: Task, seed: u64) -> Re
         }
     }
     let noise = config.collect.action_noise as f32;
-    let mut tremor = ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise"));
+    let mut clumsiness = Clumsiness::new(seed);
     let mut pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let (mut frames, mut images) = (Vec::new(), Vec::new());
     let (mut success, mut left) = (false, STEPS_AFTER_SUCCESS);
@@ -92,7 +92,7 @@ fn attempt(config: &Config, cameras: &[CameraName], task: Task, seed: u64) -> Re
         let observation = rig.observe();
         let mut action = expert.act(&observation);
         if noise > 0.0 {
-            super::shake(&mut action, noise, &mut tremor);
+            clumsiness.shake(&mut action, noise);
         }
         images.push(pictures.look(&rig.world)?);
         frames.push(Frame { observation, action });

@@ -7,10 +7,10 @@ mod session;
 use std::{collections::VecDeque, path::PathBuf};
 
 use anyhow::Result;
-use rand::Rng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
-use reverie_schema::Action;
+use reverie_schema::{Action, derive_seed};
 use reverie_sim::{SceneId, World};
 
 use crate::{
@@ -87,10 +87,28 @@ impl Pictures {
 /// Entries of an action that noise is put on: the gripper is left alone.
 const CONTINUOUS: usize = 6;
 
-/// Puts noise of this standard deviation on an action.
-fn shake(action: &mut Action, noise: f32, rng: &mut ChaCha8Rng) {
-    for entry in &mut action.0[..CONTINUOUS] {
-        *entry = (*entry + noise * rng.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0);
+/// Noise on actions that wanders as a clumsy hand does, instead of trembling: the servo's limits of acceleration make what comes of
+/// white noise all but unforeseeable.
+struct Clumsiness {
+    rng: ChaCha8Rng,
+    noise: [f32; CONTINUOUS],
+}
+
+impl Clumsiness {
+    /// Memory of the noise over one control step: it turns about every third of a second.
+    const MEMORY: f32 = 0.9;
+
+    fn new(seed: u64) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise")), noise: [0.0; CONTINUOUS] }
+    }
+
+    /// Puts noise of this standard deviation on an action.
+    fn shake(&mut self, action: &mut Action, deviation: f32) {
+        for (entry, noise) in action.0.iter_mut().zip(&mut self.noise) {
+            let kick = self.rng.sample::<f32, _>(StandardNormal);
+            *noise = Self::MEMORY * *noise + (1.0 - Self::MEMORY * Self::MEMORY).sqrt() * kick;
+            *entry = (*entry + deviation * *noise).clamp(-1.0, 1.0);
+        }
     }
 }
 

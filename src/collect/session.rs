@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use reverie_schema::{Action, Frame, GripperCommand, Observation, derive_seed};
 use reverie_sim::{Expert, SceneId, SceneState, Task};
 
-use super::Pictures;
+use super::{Clumsiness, Pictures};
 use crate::{
     config::Config,
     eyes::CameraName,
@@ -51,7 +51,7 @@ struct Session {
     /// Most of the noise on actions, and that of the present skill, standard deviations.
     most_noise: f32,
     noise: f32,
-    noise_rng: ChaCha8Rng,
+    clumsiness: Clumsiness,
 }
 
 /// Plays for `steps` control steps from a random start. The same arguments give the same play.
@@ -61,10 +61,9 @@ pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) ->
     let rig = start(config, &mut rng, seed)?;
     let pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let played = Played { frames: Vec::new(), states: Vec::new(), images: Vec::new() };
-    let (most_noise, noise_rng) =
-        (config.collect.play_noise as f32, ChaCha8Rng::seed_from_u64(derive_seed(seed, "action noise")));
+    let (most_noise, clumsiness) = (config.collect.play_noise as f32, Clumsiness::new(seed));
     let mut session =
-        Session { rig, scene, pictures, rng, played, steps, errs: config.collect.play_errs, most_noise, noise: 0.0, noise_rng };
+        Session { rig, scene, pictures, rng, played, steps, errs: config.collect.play_errs, most_noise, noise: 0.0, clumsiness };
     let mut errand = 0;
     while session.goes_on() {
         session.next(derive_seed(seed, &format!("errand {errand}")))?;
@@ -90,7 +89,7 @@ impl Session {
     }
 
     fn next(&mut self, seed: u64) -> Result<()> {
-        self.noise = self.most_noise * self.noise_rng.random::<f32>();
+        self.noise = self.most_noise * self.clumsiness.rng.random::<f32>();
         match self.choose() {
             Errand::Wander => self.wander(),
             errand => self.skill(&errand, seed),
@@ -179,7 +178,7 @@ impl Session {
             return Ok(false);
         }
         if self.noise > 0.0 {
-            super::shake(&mut action, self.noise, &mut self.noise_rng);
+            self.clumsiness.shake(&mut action, self.noise);
         }
         self.played.states.push(self.rig.world.scene_state());
         self.played.images.push(self.pictures.look(&self.rig.world)?);

@@ -17,7 +17,7 @@ use reverie_world_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{WORLD_MODEL, ensure_told_by_scene, load_world_model, moments, recorded, reward, simulation::Simulation, state_file};
+use super::{Folders, ensure_told_by_scene, load_world_model, moments, recorded, reward, simulation::Simulation, state_file};
 use crate::{actor::Actor, attempt::attempt, clock::WallClock, config::Config, models, parallel, report, report::Rate, rig::Rig};
 
 /// Where dreams begin.
@@ -64,18 +64,8 @@ pub struct Args {
     /// What episodes are made of
     #[arg(long = "in", value_enum, default_value = "dream")]
     place: Where,
-    /// Folder of the world model
-    #[arg(long, default_value = WORLD_MODEL)]
-    world_model: PathBuf,
-    /// Folder of the success classifiers
-    #[arg(long, default_value = "runs/reward")]
-    reward: PathBuf,
-    /// Folder of demonstrations, at whose beginnings dreams begin
-    #[arg(long, default_value = "data/demos")]
-    demos: PathBuf,
-    /// Folder of play, of which moments like those are taken too
-    #[arg(long, default_value = "data/play")]
-    play: PathBuf,
+    #[command(flatten)]
+    folders: Folders,
     /// Where dreams begin
     #[arg(long, value_enum, default_value = "data")]
     starts: Starts,
@@ -177,8 +167,8 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             run.go(&mut InSimulation(&mut simulation), interrupted)
         }
         Where::Dream => {
-            let world = load_world_model(&args.world_model, &args.device)?;
-            let folder = reward::folder(&args.reward, args.task);
+            let world = load_world_model(&args.folders.world_model, &args.device)?;
+            let folder = reward::folder(&args.folders.reward, args.task);
             ensure!(
                 folder.join("success.json").exists(),
                 "no success classifier in {}; make one with `reverie train reward --task {}`",
@@ -306,21 +296,21 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
         return Ok(starts(world, &data, &firsts, 1, &mut noise));
     }
     let pictures = world.info.config.inputs.has_cameras();
-    let mut demos = recorded::read(&args.demos, pictures)?;
+    let mut demos = recorded::read(&args.folders.demos, pictures)?;
     let episodes = demos.episodes_of(args.task);
-    ensure!(!episodes.is_empty(), "data set {}: no demonstration of {}", args.demos.display(), args.task);
-    let demo_data = demos.data_for(world).with_context(|| format!("data set {}", args.demos.display()))?;
+    ensure!(!episodes.is_empty(), "data set {}: no demonstration of {}", args.folders.demos.display(), args.task);
+    let demo_data = demos.data_for(world).with_context(|| format!("data set {}", args.folders.demos.display()))?;
     let mut parts = Vec::new();
     for step in 0..DEMO_STEPS {
         let firsts: Vec<i64> = episodes.iter().filter(|e| e.len() > (step + 2) * stride).map(|e| e.start as i64).collect();
         parts.push(starts(world, &demo_data, &firsts, step + 1, &mut noise));
     }
-    if args.play.exists() {
-        let mut play = recorded::read(&args.play, pictures)?;
+    if args.folders.play.exists() {
+        let mut play = recorded::read(&args.folders.play, pictures)?;
         let seed = derive_seed(tune.seed, "moments of play");
         let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count: PLAY_STARTS, seed };
         let firsts = moments::play_starts(&play, &demos, sought);
-        let data = play.data_for(world).with_context(|| format!("data set {}", args.play.display()))?;
+        let data = play.data_for(world).with_context(|| format!("data set {}", args.folders.play.display()))?;
         parts.push(starts(world, &data, &firsts, moments::CONTEXT + 1, &mut noise));
     }
     let all = Tensor::cat(&parts, 0);

@@ -6,6 +6,7 @@ mod moments;
 mod person;
 pub mod recorded;
 mod reward;
+mod sight;
 mod simulation;
 #[cfg(feature = "view")]
 mod view;
@@ -13,6 +14,7 @@ mod world_model;
 
 pub use finetune::Args as FinetuneArgs;
 pub use reward::{Args as RewardArgs, run as train_reward};
+pub use sight::ModelSight;
 #[cfg(feature = "view")]
 pub use view::{Args as ViewArgs, run as view};
 pub use world_model::{Args as WorldModelArgs, run as train_world_model};
@@ -27,6 +29,36 @@ use crate::{models, report};
 
 /// Where a world model is written and read unless told otherwise.
 const WORLD_MODEL: &str = "runs/world_model";
+
+/// What a policy is tuned with.
+#[derive(Clone, clap::Args)]
+pub struct Folders {
+    /// Folder of the world model
+    #[arg(long, default_value = WORLD_MODEL)]
+    pub world_model: PathBuf,
+    /// Folder of the success classifiers
+    #[arg(long, default_value = "runs/reward")]
+    pub reward: PathBuf,
+    /// Folder of demonstrations, at whose beginnings dreams begin
+    #[arg(long, default_value = "data/demos")]
+    pub demos: PathBuf,
+    /// Folder of play, of which moments like those are taken too
+    #[arg(long, default_value = "data/play")]
+    pub play: PathBuf,
+}
+
+impl Folders {
+    /// All under `folder`.
+    pub fn under(folder: &Path) -> Self {
+        let [world_model, reward, demos, play] = ["world_model", "reward", "demos", "play"].map(|name| folder.join(name));
+        Self { world_model, reward, demos, play }
+    }
+
+    /// Each with the option that names it.
+    pub fn options(&self) -> [(&'static str, &Path); 4] {
+        [("--world-model", &self.world_model), ("--reward", &self.reward), ("--demos", &self.demos), ("--play", &self.play)]
+    }
+}
 
 /// Loads a world model.
 fn load_world_model(path: &Path, device: &str) -> Result<TrainedWorldModel> {

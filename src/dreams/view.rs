@@ -212,7 +212,7 @@ fn dream(
         };
         for part in 0..rows / each {
             let actions = chunk.narrow(1, (part * each) as i64, each as i64).reshape([1, -1]);
-            latent = world.model.imagine(&latent, &actions, 1, &mut noise).0.squeeze_dim(1);
+            latent = world.model.imagine(&latent, &actions, &mut noise);
             step += each;
         }
     }

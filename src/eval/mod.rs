@@ -37,6 +37,10 @@ pub struct Args {
     /// cpu (the decode engine), torch-cpu or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// World model that looks: it tells the policy the state from both cameras' pictures, instead of the simulation
+    #[cfg(feature = "learn")]
+    #[arg(long, value_name = "FOLDER")]
+    world_model: Option<PathBuf>,
     /// Where finished chains are noted, so that an interrupted evaluation goes on [default: runs/long_horizon/...]
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -116,7 +120,7 @@ impl Name {
 /// What is evaluated.
 enum Subject {
     Experts,
-    Policy { checkpoint: Box<Checkpoint>, name: Name, device: String },
+    Policy { checkpoint: Box<Checkpoint>, name: Name, device: String, eyes: Option<PathBuf> },
 }
 
 impl Subject {
@@ -130,8 +134,13 @@ impl Subject {
     fn actor(&self, config: &Config) -> Result<Actor> {
         match self {
             Self::Experts => Ok(Actor::expert()),
-            Self::Policy { checkpoint, name, device } => {
-                Actor::policy(config, checkpoint, name.config(config), name.rows(config), device)
+            Self::Policy { checkpoint, name, device, eyes } => {
+                let actor = Actor::policy(config, checkpoint, name.config(config), name.rows(config), device)?;
+                match eyes {
+                    #[cfg(feature = "learn")]
+                    Some(folder) => Ok(actor.seeing(crate::dreams::ModelSight::load(config, folder, name.rows(config))?)),
+                    _ => Ok(actor),
+                }
             }
         }
     }
@@ -140,7 +149,10 @@ impl Subject {
     fn identity(&self) -> String {
         match self {
             Self::Experts => "experts".into(),
-            Self::Policy { checkpoint, .. } => checkpoint.info.tensors_sha256.clone(),
+            Self::Policy { checkpoint, eyes: None, .. } => checkpoint.info.tensors_sha256.clone(),
+            Self::Policy { checkpoint, eyes: Some(eyes), .. } => {
+                format!("{} that sees by {}", checkpoint.info.tensors_sha256, eyes.display())
+            }
         }
     }
 }
@@ -159,7 +171,16 @@ fn subjects(config: &Config, args: &Args, default: &[Name]) -> Result<Vec<Subjec
     let checkpoint = models::load(path)?;
     models::set_threads(1);
     let names = if args.decoders.is_empty() { default } else { &args.decoders };
-    let subject = |&name: &Name| Subject::Policy { checkpoint: Box::new(checkpoint.clone()), name, device: args.device.clone() };
+    #[cfg(feature = "learn")]
+    let eyes = &args.world_model;
+    #[cfg(not(feature = "learn"))]
+    let eyes = &None;
+    let subject = |&name: &Name| Subject::Policy {
+        checkpoint: Box::new(checkpoint.clone()),
+        name,
+        device: args.device.clone(),
+        eyes: eyes.clone(),
+    };
     Ok(names.iter().map(subject).collect())
 }
 

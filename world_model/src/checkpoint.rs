@@ -1,12 +1,15 @@
 use reverie_policy::{Device, MinMax, ParameterSpec, STATE_FEATURES};
+use reverie_schema::N_ACT;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::WorldModelError;
 use crate::config::WorldModelConfig;
+use crate::data::{PlayData, RawPlay};
 use crate::error::Result;
-use crate::morec::{DynamicsReward, DynamicsRewardConfig, Snapshot, discriminator_parameters};
-use crate::predict::OpenLoop;
+use crate::morec::{DynamicsReward, DynamicsRewardConfig, Plausibility, Snapshot, discriminator_parameters};
+use crate::noise::Noise;
+use crate::predict::{OpenLoop, Usual, disagreement};
 use crate::rssm::WorldModel;
 use crate::store::{Info, Provenance, Stored};
 
@@ -25,12 +28,14 @@ pub struct WorldModelInfo {
     pub updates: u64,
     /// Minutes that training took, interruptions left out.
     pub minutes: f64,
-    /// The prior heads' disagreement that 99 of 100 imagined steps along held-out play stay below, nats.
-    pub disagreement_q99: f64,
+    /// How far the heads are usually apart, along held-out play.
+    pub usual: Usual,
     /// MOREC's discriminators.
     pub dynamics_reward: DynamicsRewardConfig,
     /// What each discriminator says on average of data and of dreams.
     pub snapshots: Vec<Snapshot>,
+    /// How plausible held-out recorded steps look to them.
+    pub plausibility: Plausibility,
     /// Open-loop errors on held-out play: of the model, of holding what was last seen, and of a plain network.
     pub open_loop: [OpenLoop; 3],
     /// Where it comes from.
@@ -58,6 +63,10 @@ impl Info for WorldModelInfo {
                 return Err(WorldModelError::Data(format!("the world model's observation_normaliser.{what} is damaged")));
             }
         }
+        let Usual { variance, q99 } = &self.usual;
+        if variance.len() != STATE_FEATURES || variance.iter().chain([&(*q99 as f32)]).any(|v| !(v.is_finite() && *v > 0.0)) {
+            return Err(WorldModelError::Data("the world model's usual disagreement is damaged".into()));
+        }
         Ok(())
     }
 }
@@ -75,6 +84,7 @@ pub struct TrainedWorldModel {
     pub identity: String,
     offset: Tensor,
     scale: Tensor,
+    usual: Tensor,
     device: Device,
 }
 
@@ -92,14 +102,44 @@ impl TrainedWorldModel {
             identity: checkpoint.identity()?,
             offset: Tensor::from_slice(&info.observation_normaliser.offset).to_device(device),
             scale: Tensor::from_slice(&info.observation_normaliser.scale).to_device(device),
+            usual: Tensor::from_slice(&info.usual.variance).to_device(device),
             info,
             device,
         })
     }
 
+    /// How far the heads are apart, as a share of what 99 of 100 steps along play stay below, `[n, 51] -> [n]`.
+    pub fn uncertainty(&self, variance: &Tensor) -> Tensor {
+        disagreement(variance, &self.usual) / self.info.usual.q99
+    }
+
     /// Where it is.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// Follows one stream by a step: from the latent before (none at its beginning) and the actions since,
+    /// `[actions_per_step * n_act]`, to that of `now`, one frame. `[1, latent]`.
+    ///
+    /// # Errors
+    /// [`WorldModelError::Data`] for a frame without pictures that are looked at, or the wrong number of actions.
+    pub fn follow(&self, before: Option<&Tensor>, actions: &[f32], now: RawPlay, noise: &mut Noise) -> Result<Tensor> {
+        let config = &self.info.config;
+        let data = PlayData::new(now, Some(self.info.observation_normaliser.clone()), self.device)?;
+        if config.inputs.has_cameras() && !data.has_cameras() {
+            return Err(WorldModelError::Data("a world model that looks needs pictures of both cameras".into()));
+        }
+        let mut sequence = data.windows(&[0], 1, config);
+        let blank = self.model.blank(1, &sequence.actions);
+        if before.is_some() {
+            let want = config.actions_per_step * N_ACT;
+            if actions.len() != want {
+                return Err(WorldModelError::mismatch("action entries since the last look", want, actions.len()));
+            }
+            sequence.begins = sequence.begins.zeros_like();
+            sequence.actions = Tensor::from_slice(actions).view([1, 1, -1]).to_device(self.device);
+        }
+        Ok(self.model.observe(&sequence, before.unwrap_or(&blank), noise).latents.get(0))
     }
 
     /// State features that latents stand for, in their units, `[.., latent] -> [.., 51]`. What is one of two values, the gripper's

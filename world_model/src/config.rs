@@ -49,7 +49,8 @@ pub struct WorldModelConfig {
     pub embed: usize,
     /// Channels of the cameras' first convolution (48).
     pub camera_depth: usize,
-    /// Prior heads. Several give real candidates to choose among, and their disagreement tells where the data end.
+    /// Heads, each with a prior and a decoder of the state. Several give real candidates to choose among, and their disagreement
+    /// tells where the data end.
     pub heads: usize,
     /// Share of a uniform distribution in every categorical (0.01, DreamerV3).
     pub unimix: f64,
@@ -59,6 +60,8 @@ pub struct WorldModelConfig {
     pub kl_scale: f64,
     /// Share of it that trains the prior (0.8); the rest holds the posterior back.
     pub kl_balance: f64,
+    /// Least standard deviation of a foretold feature, half-ranges: what is finer is nobody's concern.
+    pub least_deviation: f64,
     /// Weight of the squared error of pictures in [-1, 1], summed over pixels (0.5 in DiWA, with a divergence that weighs 0.3).
     pub picture_scale: f64,
     /// Probability, at each step, that a stream begins anew (0.01, LUMOS): the model must also know how to begin.
@@ -94,9 +97,9 @@ impl Default for WorldModelConfig {
         Self {
             inputs: Inputs::State,
             actions_per_step: 4,
-            deter: 512,
-            groups: 16,
-            classes: 16,
+            deter: 256,
+            groups: 8,
+            classes: 8,
             hidden: 256,
             embed: 256,
             camera_depth: 12,
@@ -105,12 +108,13 @@ impl Default for WorldModelConfig {
             free_nats: 0.1,
             kl_scale: 1.0,
             kl_balance: 0.8,
+            least_deviation: 0.005,
             picture_scale: 0.5,
             reset_probability: 0.01,
             blind: 0.5,
             streams: 32,
             sequence: 16,
-            updates: 12_000,
+            updates: 6_000,
             learning_rate: 1e-3,
             warmup_updates: 500,
             weight_decay: 0.01,
@@ -174,6 +178,7 @@ impl WorldModelConfig {
         finite("free_nats", self.free_nats, self.free_nats >= 0.0, "must not be negative")?;
         finite("kl_scale", self.kl_scale, self.kl_scale >= 0.0, "must not be negative")?;
         finite("kl_balance", self.kl_balance, (0.0..=1.0).contains(&self.kl_balance), "must be in [0, 1]")?;
+        finite("least_deviation", self.least_deviation, self.least_deviation > 0.0, "must be positive")?;
         finite("picture_scale", self.picture_scale, self.picture_scale > 0.0, "must be positive")?;
         finite("reset_probability", self.reset_probability, share(self.reset_probability), "must be in [0, 1)")?;
         finite("blind", self.blind, (0.0..=1.0).contains(&self.blind), "must be in [0, 1]")?;

@@ -10,6 +10,7 @@ use crate::checkpoint::TrainedWorldModel;
 use crate::environment::{Environment, Forkable, Situation, Transition};
 use crate::error::Result;
 use crate::noise::Noise;
+use crate::rssm::Foretold;
 use crate::success::SuccessClassifier;
 
 /// How uncertainty counts against a dream.
@@ -37,10 +38,11 @@ pub struct DreamConfig {
     pub candidates: usize,
     /// Temperature of the choice among them (0.1).
     pub temperature: f64,
-    /// Dynamics reward below which a dream ends without reward; 0: never. Only with the filter. (0.6 published, where discriminators
-    /// fight a generator; here it would end a dream every seventh chunk.)
-    pub least_dynamics_reward: f64,
-    /// Weight of the prior heads' disagreement, as a share of what 99 of 100 steps along play stay below; 0: off.
+    /// A dream ends without reward at a step that looks less plausible than all but this share of recorded steps; 0: never. Only with
+    /// the filter. (Published: a dynamics reward below 0.6, where discriminators fight a generator; what a discriminator says of a
+    /// finished model depends on how good both are.)
+    pub implausible_share: f64,
+    /// Weight of the heads' disagreement, as a share of what 99 of 100 steps along play stay below; 0: off.
     pub penalty: f64,
     /// How it counts.
     pub risk: Risk,
@@ -54,7 +56,7 @@ impl Default for DreamConfig {
             successes_in_a_row: 2,
             candidates: 10,
             temperature: 0.1,
-            least_dynamics_reward: 0.35,
+            implausible_share: 0.002,
             penalty: 0.02,
             risk: Risk::Sum,
         }
@@ -75,11 +77,10 @@ impl DreamConfig {
         if self.successes_in_a_row == 0 {
             return Err(WorldModelError::config("dream.successes_in_a_row", 0, "must be at least 1"));
         }
-        for (key, value) in [
-            ("dream.temperature", self.temperature),
-            ("dream.least_dynamics_reward", self.least_dynamics_reward),
-            ("dream.penalty", self.penalty),
-        ] {
+        if !(0.0..1.0).contains(&self.implausible_share) {
+            return Err(WorldModelError::config("dream.implausible_share", self.implausible_share, "must be in [0, 1)"));
+        }
+        for (key, value) in [("dream.temperature", self.temperature), ("dream.penalty", self.penalty)] {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(WorldModelError::config(key, value, "must not be negative"));
             }
@@ -121,6 +122,7 @@ pub struct GuardedWorld<'a> {
     world: &'a TrainedWorldModel,
     success: &'a SuccessClassifier,
     config: DreamConfig,
+    least_dynamics_reward: f64,
 }
 
 impl<'a> GuardedWorld<'a> {
@@ -140,17 +142,9 @@ impl<'a> GuardedWorld<'a> {
         if config.candidates > 0 && world.info.snapshots.is_empty() {
             return Err(WorldModelError::config("dream.candidates", config.candidates, "the world model has no discriminators"));
         }
-        Ok(Self { world, success, config: config.clone() })
+        let least_dynamics_reward = world.info.plausibility.least(config.implausible_share);
+        Ok(Self { world, success, config: config.clone(), least_dynamics_reward })
     }
-}
-
-/// Mutual information of head and class, summed over groups: how far the heads' beliefs are apart, nats. `[n, heads, groups,
-/// classes] -> [n]`.
-pub fn disagreement(prior: &Tensor) -> Tensor {
-    let entropy = |p: &Tensor| (p * p.log()).sum_dim_intlist([-1_i64].as_slice(), false, p.kind()) * -1.0;
-    let of_mean = entropy(&prior.mean_dim([1_i64].as_slice(), false, prior.kind()));
-    let mean_of = entropy(prior).mean_dim([1_i64].as_slice(), false, prior.kind());
-    (of_mean - mean_of).sum_dim_intlist([-1_i64].as_slice(), false, prior.kind())
 }
 
 impl Dynamics for GuardedWorld<'_> {
@@ -164,8 +158,13 @@ impl Dynamics for GuardedWorld<'_> {
         let model = &self.world.model;
         let mut shared = SharedNoise { noise, n, branches };
         let uniform = shared.uniform(&[candidates, self.world.info.config.groups as i64]);
-        let (next, prior) = model.imagine_with(latent, actions, &uniform);
-        let uncertainty = disagreement(&prior) / self.world.info.disagreement_q99;
+        // Without a choice, a dream stays with one head: what only some of them take for possible then happens in some dreams only,
+        // whereas a dream that changes heads would find the most favourable one.
+        let own = model.turns(n, branches);
+        let turns = Tensor::arange(candidates, (Kind::Int64, own.device()));
+        let heads = (own + turns).remainder(self.world.info.config.heads as i64);
+        let Foretold { latents: next, variance } = model.imagine_with(latent, actions, &heads, &uniform);
+        let uncertainty = self.world.uncertainty(&variance);
         if self.config.candidates == 0 {
             let implausible = uncertainty.zeros_like();
             return Imagined { latent: next.squeeze_dim(1), uncertainty, implausible };
@@ -180,7 +179,7 @@ impl Dynamics for GuardedWorld<'_> {
         };
         let latent = (next * chosen.unsqueeze(-1)).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
         let believed = (reward * chosen).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
-        let implausible = believed.lt(self.config.least_dynamics_reward).to_kind(Kind::Float);
+        let implausible = believed.lt(self.least_dynamics_reward).to_kind(Kind::Float);
         Imagined { latent, uncertainty, implausible }
     }
 
@@ -539,12 +538,140 @@ mod tests {
         assert!((at(1) - at(0) - 0.2).abs() < 1e-6);
     }
 
-    /// Two heads that are sure of different classes are ln 2 apart; heads that agree are 0 apart, however unsure.
+    /// Done above 1, whatever the actions; the first step of a dream is doubtful, later ones are not.
+    struct Doubtful;
+
+    impl Dynamics for Doubtful {
+        fn actions_per_step(&self) -> usize {
+            1
+        }
+
+        fn step(&self, latent: &Tensor, _: &Tensor, _: i64, _: &mut Noise) -> Imagined {
+            let uncertainty = (latent.select(-1, 0) * -1.0 + 0.8).clamp_min(0.0);
+            let implausible = uncertainty.zeros_like();
+            Imagined { latent: latent + 0.6, uncertainty, implausible }
+        }
+
+        fn features(&self, latent: &Tensor) -> Tensor {
+            latent.expand([-1, STATE_FEATURES as i64], false).copy()
+        }
+
+        fn done(&self, latent: &Tensor) -> Tensor {
+            latent.select(-1, 0).gt(1.0).to_kind(Kind::Float)
+        }
+    }
+
+    /// From 0: steps of uncertainty 0.8 and 0.2, the second of which succeeds. Their sum costs step by step, the worst costs success.
     #[test]
-    fn disagreement_is_mutual_information() {
-        let p = |v: &[f64]| Tensor::from_slice(v).view([1, 2, 1, 2]);
-        let apart = disagreement(&p(&[1.0 - 1e-12, 1e-12, 1e-12, 1.0 - 1e-12])).double_value(&[0]);
-        assert!((apart - 2.0_f64.ln()).abs() < 1e-9, "{apart}");
-        assert!(disagreement(&p(&[0.5, 0.5, 0.5, 0.5])).double_value(&[0]).abs() < 1e-12);
+    fn uncertainty_counts_as_a_sum_or_by_its_worst_step() {
+        let checkpoint = small_checkpoint();
+        let conditioner = Conditioner::new(&checkpoint, "open_drawer", Device::Cpu).unwrap();
+        let starts = Tensor::from_slice(&[0.0_f32]).view([1, 1]);
+        for (risk, want) in [(Risk::Sum, [-0.4, 0.9]), (Risk::Min, [0.0, 0.6])] {
+            let config = DreamConfig { penalty: 0.5, risk, ..config(1) };
+            let mut dream = Dream::new(&Doubtful, &conditioner, &starts, &config, 1).unwrap();
+            dream.elapsed = dream.elapsed.zeros_like();
+            for want in want {
+                let got = dream.step(&Tensor::zeros([1, 1, 7], (Kind::Float, Device::Cpu))).unwrap().reward.double_value(&[0]);
+                assert!((got - want).abs() < 1e-6, "{risk:?}: {got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dream_goes_on_from_a_snapshot_as_it_would_have() {
+        let checkpoint = small_checkpoint();
+        let conditioner = Conditioner::new(&checkpoint, "open_drawer", Device::Cpu).unwrap();
+        let (config, starts) = (config(5), Tensor::from_slice(&[0.3_f32, 0.7]).view([2, 1]));
+        let chunks = Tensor::full([5, 2, 7], 0.8, (Kind::Float, Device::Cpu));
+        let mut dream = Dream::new(&Linear, &conditioner, &starts, &config, 1).unwrap();
+        dream.step(&chunks).unwrap();
+        let (snapshot, imagined) = (dream.snapshot(), dream.imagined());
+        let go_on = |dream: &mut Dream<'_>| {
+            dream.restart_noise(1, 7);
+            let steps: Vec<Tensor> = (0..6).map(|_| dream.step(&chunks).unwrap().reward).collect();
+            (Tensor::stack(&steps, 0), dream.snapshot(), dream.imagined())
+        };
+        let want = go_on(&mut dream);
+        let mut other = Dream::new(&Linear, &conditioner, &starts, &config, 99).unwrap();
+        other.restore(&snapshot, imagined);
+        assert_eq!(go_on(&mut other), want);
+    }
+
+    /// A small untrained world, with what its discriminators and its classifier say.
+    fn untrained() -> (TrainedWorldModel, SuccessClassifier) {
+        use crate::config::WorldModelConfig;
+        use crate::morec::{DynamicsRewardConfig, Snapshot};
+        use crate::store::{Provenance, Stored};
+        use crate::success::{SuccessConfig, SuccessInfo};
+        use reverie_policy::initial_values;
+        let config = WorldModelConfig { deter: 8, groups: 3, classes: 3, hidden: 8, embed: 8, heads: 2, ..WorldModelConfig::default() };
+        let info = crate::checkpoint::WorldModelInfo {
+            observation_normaliser: MinMax { offset: vec![0.0; STATE_FEATURES], scale: vec![1.0; STATE_FEATURES] },
+            updates: 1,
+            minutes: 0.0,
+            usual: crate::predict::Usual { variance: vec![1.0; STATE_FEATURES], q99: 1.0 },
+            dynamics_reward: DynamicsRewardConfig { hidden: 8, ..DynamicsRewardConfig::default() },
+            snapshots: vec![Snapshot { real: 1.0, dreamt: -1.0 }; 2],
+            plausibility: serde_json::from_str("[0.1, 2.0]").unwrap(),
+            open_loop: Default::default(),
+            provenance: Provenance::default(),
+            config,
+        };
+        fn stored<I: crate::store::Info + Clone>(info: I) -> Stored<I> {
+            let specs = info.parameters();
+            let values = initial_values(&specs, 3);
+            let named = specs.iter().zip(values).map(|(spec, values)| {
+                (spec.name.clone(), reverie_policy::RawTensor { shape: spec.shape.clone(), data: values })
+            });
+            let tensors = named.collect();
+            Stored::new(info, tensors).unwrap()
+        }
+        let world = TrainedWorldModel::new(&stored(info), Device::Cpu).unwrap();
+        let success = SuccessInfo {
+            task: "open_drawer".into(),
+            config: SuccessConfig { hidden: 8, embed: 4, ..SuccessConfig::default() },
+            latent: world.info.config.latent(),
+            world_model: world.identity.clone(),
+            threshold: 0.5,
+            recorded: Default::default(),
+            dreamt: Default::default(),
+            provenance: Provenance::default(),
+        };
+        let success = SuccessClassifier::new(&stored(success), Device::Cpu).unwrap();
+        (world, success)
+    }
+
+    /// At temperature 0 the most plausible candidate is taken; what none of them reaches ends the dream; other worlds' classifiers are
+    /// refused.
+    #[test]
+    fn the_filter_takes_the_most_plausible_candidate_and_ends_what_is_not() {
+        let (world, mut success) = untrained();
+        let config = DreamConfig { candidates: 6, temperature: 0.0, implausible_share: 0.0, ..DreamConfig::default() };
+        let mut noise = Noise::new(2, "latents", Device::Cpu);
+        let latent = world.model.blank(4, &noise.normal(&[1]));
+        let actions = noise.normal(&[4, 28]);
+        let step = |config: &DreamConfig| {
+            let guarded = GuardedWorld::new(&world, &success, config).unwrap();
+            guarded.step(&latent, &actions, 1, &mut Noise::new(8, "step", Device::Cpu))
+        };
+        let taken = step(&config);
+        let uniform = Noise::new(8, "step", Device::Cpu).uniform(&[4, 6, 3]);
+        let heads = Tensor::from_slice(&[0_i64, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]).view([2, 6]).repeat([2, 1]);
+        let candidates = world.model.imagine_with(&latent, &actions, &heads, &uniform).latents;
+        let reward = world.dynamics_reward.score(&latent, &actions, &world.model.outcome(&candidates));
+        for row in 0..4 {
+            let best = reward.get(row).argmax(None, false).int64_value(&[]);
+            let apart = (taken.latent.get(row) - candidates.get(row).get(best)).abs().max().double_value(&[]);
+            assert!(apart < 1e-6, "row {row}");
+        }
+        assert_eq!(taken.implausible.sum(Kind::Float).double_value(&[]), 0.0);
+        let none = step(&DreamConfig { implausible_share: 0.6, ..config.clone() });
+        assert_eq!(none.implausible.sum(Kind::Float).double_value(&[]), 4.0, "1.313 is the most there is");
+        let unfiltered = step(&DreamConfig { candidates: 0, implausible_share: 0.6, ..config.clone() });
+        assert_eq!(unfiltered.implausible.sum(Kind::Float).double_value(&[]), 0.0, "the limit is the filter's");
+        success.info.world_model = "f".repeat(64);
+        let error = GuardedWorld::new(&world, &success, &config).unwrap_err().to_string();
+        assert!(error.contains("train it again"), "{error}");
     }
 }

@@ -49,6 +49,10 @@ impl Dense {
         self.activate(&self.linear.forward(x))
     }
 
+    pub(crate) fn device(&self) -> tch::Device {
+        self.norm.weight.device()
+    }
+
     /// What follows the linear map.
     pub(crate) fn activate(&self, x: &Tensor) -> Tensor {
         self.norm.forward(x).silu()

@@ -38,14 +38,16 @@ pub use cameras::{PICTURE_PX, reduce};
 pub use checkpoint::{TrainedWorldModel, WorldModelCheckpoint, WorldModelInfo};
 pub use config::{Inputs, WorldModelConfig};
 pub use data::{PICTURE_LEN, PlayData, RawPlay};
-pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, GuardedWorld, Imagined, Risk, disagreement, starts};
+pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, GuardedWorld, Imagined, Risk, starts};
 pub use environment::{Environment, Forkable, Returns, RewardScale, Situation, Transition, advantages};
 pub use error::WorldModelError;
 pub use layers::symlog;
-pub use morec::{Discriminators, DynamicsReward, DynamicsRewardConfig, Snapshot, random_windows, train as train_dynamics_reward};
+pub use morec::{
+    Discriminators, DynamicsReward, DynamicsRewardConfig, Plausibility, Snapshot, random_windows, train as train_dynamics_reward,
+};
 pub use noise::{Noise, sample_one_hot};
-pub use predict::{MlpDynamics, OpenLoop, disagreement_q99, open_loop};
-pub use rssm::{CAMERAS, Loss, Observed, Seen, Sequence, WorldModel, balanced_kl, gaussian_nll};
+pub use predict::{MlpDynamics, Moves, OpenLoop, Usual, disagreement, open_loop, usual_disagreement};
+pub use rssm::{CAMERAS, Foretold, Loss, Observed, Seen, Sequence, WorldModel, balanced_kl, gaussian_nll};
 pub use store::{Info, Provenance, Stored};
 // The program composes latents and conditions; libtorch itself stays a dependency of this crate and of the policy.
 pub use success::{

@@ -17,7 +17,7 @@ use std::ops::{ControlFlow, Range};
 
 use rand::Rng;
 use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
-use reverie_policy::{Init, Linear, ParameterList, ParameterSpec, RawTensor, TensorTable, initial_values};
+use reverie_policy::{Init, Linear, ParameterList, ParameterSpec, RawTensor, STATE_FEATURES, TensorTable, initial_values};
 use reverie_schema::{N_ACT, derive_seed};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -28,7 +28,7 @@ use crate::data::PlayData;
 use crate::error::Result;
 use crate::layers::{Dense, LayerNorm};
 use crate::noise::Noise;
-use crate::rssm::WorldModel;
+use crate::rssm::{WAVES, WorldModel, waves};
 
 /// Against the logarithm of zero, as published.
 const EPS: f64 = 1e-9;
@@ -91,7 +91,7 @@ pub struct Snapshot {
 pub fn discriminator_parameters(config: &WorldModelConfig, reward: &DynamicsRewardConfig, snapshot: usize) -> Vec<ParameterSpec> {
     let mut list = ParameterList::default();
     let prefix = format!("dynamics_reward.{snapshot}");
-    let n_context = config.latent() + config.actions_per_step * N_ACT;
+    let n_context = config.deter + config.stoch() + WAVES + config.actions_per_step * N_ACT;
     list.linear(&format!("{prefix}.context"), n_context, reward.hidden);
     let bound = 1.0 / (config.groups as f32).sqrt();
     list.add(&format!("{prefix}.next.weight"), &[reward.hidden, config.latent() - config.deter], Init::Uniform { bound });
@@ -122,7 +122,7 @@ impl Discriminator {
         }
     }
 
-    /// `context`: `[n, latent + actions]`; `next`: `[n, candidates, stoch + 51]`; returns `[n, candidates]`.
+    /// `context`: `[n, ..]` of [`context`]; `next`: `[n, candidates, stoch + 51]`; returns `[n, candidates]`.
     fn logits(&self, context: &Tensor, next: &Tensor) -> Tensor {
         let sum = self.context.forward(context).unsqueeze(1) + next.linear(&self.next, None::<Tensor>);
         self.output.forward(&self.hidden.forward(&self.norm.forward(&sum).silu())).squeeze_dim(-1)
@@ -142,17 +142,87 @@ impl DynamicsReward {
         Self { members: snapshots.iter().enumerate().map(member).collect() }
     }
 
+    /// On what [`train`] has made.
+    ///
+    /// # Panics
+    /// If `tensors` are of other discriminators.
+    pub fn from_trained(
+        (tensors, snapshots): &Discriminators,
+        world: &WorldModelConfig,
+        config: &DynamicsRewardConfig,
+        device: tch::Device,
+    ) -> Self {
+        let specs: Vec<ParameterSpec> =
+            (0..snapshots.len()).flat_map(|snapshot| discriminator_parameters(world, config, snapshot)).collect();
+        let find = |spec: &ParameterSpec| &tensors.iter().find(|(name, _)| *name == spec.name).expect("every layer").1;
+        let values: Vec<&RawTensor> = specs.iter().map(find).collect();
+        Self::new(&TensorTable::from_raw(specs, values.into_iter(), device), snapshots)
+    }
+
     /// `D` of each candidate, `[n, candidates]`.
     ///
     /// # Shapes
     /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 51]`.
     pub fn score(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Tensor {
-        let context = Tensor::cat(&[latent, actions], -1);
+        self.score_context(&context(latent, actions), next)
+    }
+
+    fn score_context(&self, context: &Tensor, next: &Tensor) -> Tensor {
         let probability =
-            |(member, snapshot): &(Discriminator, Snapshot)| mean_verdict(&member.logits(&context, next), *snapshot);
+            |(member, snapshot): &(Discriminator, Snapshot)| mean_verdict(&member.logits(context, next), *snapshot);
         let sum = self.members.iter().map(probability).reduce(|a, b| a + b);
         let mean = sum.map_or_else(|| next.ones_like().select(-1, 0), |sum| sum / self.members.len() as f64);
         ((mean * -1.0 + 1.0) + EPS).log() * -1.0
+    }
+}
+
+/// What a step begins with: `[h; z; waves(x); a]`, from `[.., latent]` and `[.., actions_per_step * n_act]`.
+fn context(latent: &Tensor, actions: &Tensor) -> Tensor {
+    let width = latent.size()[latent.dim() - 1] - STATE_FEATURES as i64;
+    let state = latent.narrow(-1, width, STATE_FEATURES as i64);
+    Tensor::cat(&[&latent.narrow(-1, 0, width), &waves(&state), actions], -1)
+}
+
+/// How plausible recorded steps look: the dynamics reward of held-out ones at evenly spaced quantiles, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plausibility(Vec<f32>);
+
+impl Plausibility {
+    /// Quantiles that are kept.
+    const KEPT: usize = 500;
+
+    /// Of steps of `episodes`, and, to be shown, the median dynamics reward of dreams along the same actions.
+    ///
+    /// # Errors
+    /// Too short episodes.
+    pub fn measure(
+        model: &WorldModel,
+        rewards: &DynamicsReward,
+        data: &PlayData,
+        episodes: &Range<usize>,
+        config: &DynamicsRewardConfig,
+    ) -> Result<(Self, f64)> {
+        const BATCHES: u64 = 16;
+        let _guard = tch::no_grad_guard();
+        let mut scores = [Vec::<f32>::new(), Vec::new()];
+        for batch in 0..BATCHES {
+            let mut noise = Noise::new(model.config().seed, "plausibility", data.device()).part(batch);
+            let drawn = draw(model, data, episodes, config, &mut noise)?;
+            for (side, scores) in scores.iter_mut().enumerate() {
+                let score = rewards.score_context(&drawn.context[side], &drawn.next[side]).view([-1]);
+                scores.extend(Vec::<f32>::try_from(score.to_device(tch::Device::Cpu)).expect("a vector"));
+            }
+        }
+        scores.iter_mut().for_each(|scores| scores.sort_by(f32::total_cmp));
+        let [recorded, dreamt] = scores;
+        let at = |i: usize| recorded[(2 * i + 1) * recorded.len() / (2 * Self::KEPT)];
+        Ok((Self((0..Self::KEPT).map(at).collect()), f64::from(dreamt[dreamt.len() / 2])))
+    }
+
+    /// The dynamics reward that a share `share` of recorded steps stays below; none for a share of 0.
+    pub fn least(&self, share: f64) -> f64 {
+        let index = (share * self.0.len() as f64) as usize;
+        if share > 0.0 { self.0.get(index.min(self.0.len().saturating_sub(1))).map_or(0.0, |d| f64::from(*d)) } else { 0.0 }
     }
 }
 
@@ -184,13 +254,12 @@ fn draw(
     let depth = config.depth as i64;
     let mut dreamt = vec![latent.shallow_clone()];
     for step in 0..depth {
-        let (next, _) = model.imagine(&latent, &sequence.actions.get(CONTEXT as i64 + 1 + step), 1, noise);
-        latent = next.squeeze_dim(1);
+        latent = model.imagine(&latent, &sequence.actions.get(CONTEXT as i64 + 1 + step), noise);
         dreamt.push(latent.shallow_clone());
     }
     let actions = sequence.actions.narrow(0, CONTEXT as i64 + 1, depth);
     let pair = |latents: &Tensor| {
-        let context = Tensor::cat(&[&latents.narrow(0, 0, depth), &actions], -1).flatten(0, 1);
+        let context = context(&latents.narrow(0, 0, depth), &actions).flatten(0, 1);
         let next = model.outcome(&latents.narrow(0, 1, depth)).flatten(0, 1).unsqueeze(1);
         (context, next)
     };
@@ -198,7 +267,7 @@ fn draw(
     // One step of a dream from each recorded moment: the same contexts on both sides, so that a discriminator has to look at the step
     // and can't go by how dreamt the moment before it is.
     let moments = observed.narrow(0, CONTEXT as i64, depth).flatten(0, 1);
-    let shallow = model.outcome(&model.imagine(&moments, &actions.flatten(0, 1), 1, noise).0);
+    let shallow = model.outcome(&model.imagine(&moments, &actions.flatten(0, 1), noise)).unsqueeze(1);
     let context = Tensor::cat(&[&real.0, &deep.0], 0);
     Ok(Transitions { context: [real.0, context], next: [real.1, Tensor::cat(&[&shallow, &deep.1], 0)] })
 }

@@ -10,7 +10,6 @@ use tch::{Kind, Tensor};
 
 use crate::config::WorldModelConfig;
 use crate::data::PlayData;
-use crate::dream::disagreement;
 use crate::error::Result;
 use crate::layers::{Mlp, MlpShape};
 use crate::morec::random_windows;
@@ -31,6 +30,44 @@ pub struct OpenLoop {
     pub tcp_m: Vec<f64>,
     /// Sliding door and drawer, metres.
     pub mechanisms_m: Vec<f64>,
+    /// Whether it is foretold what a mechanism or lamp does in the end.
+    pub moves: Moves,
+}
+
+/// Changes of sliding door, drawer, light bulb and LED from the beginning of windows to their end, by more than a quarter of the range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moves {
+    /// That were seen.
+    pub seen: u64,
+    /// That were foretold.
+    pub foretold: u64,
+    /// Both, in the same direction.
+    pub both: u64,
+}
+
+impl Moves {
+    /// Share of the foretold ones that were seen.
+    pub fn precision(&self) -> f64 {
+        self.both as f64 / self.foretold.max(1) as f64
+    }
+
+    /// Share of the seen ones that were foretold.
+    pub fn recall(&self) -> f64 {
+        self.both as f64 / self.seen.max(1) as f64
+    }
+
+    fn count(before: &Tensor, predicted: &Tensor, seen: &Tensor) -> Self {
+        let moved = |after: &Tensor| {
+            let parts = [(18, 2), (22, 2)].map(|(first, count)| (after - before).narrow(-1, first, count));
+            let change = Tensor::cat(&parts, -1);
+            change.gt(0.5).to_kind(Kind::Int64) - change.lt(-0.5).to_kind(Kind::Int64)
+        };
+        let (foretold, seen) = (moved(predicted), moved(seen));
+        let sum = |t: &Tensor| t.abs().sum(Kind::Int64).int64_value(&[]) as u64;
+        let both = foretold.eq_tensor(&seen).to_kind(Kind::Int64) * &seen;
+        Self { seen: sum(&seen), foretold: sum(&foretold), both: sum(&both) }
+    }
 }
 
 impl OpenLoop {
@@ -120,22 +157,43 @@ pub fn open_loop(
     let mut errors = [const { None }; 3].map(|_: Option<()>| OpenLoop::default());
     for step in CONTEXT as i64..length as i64 {
         let (actions, seen) = (sequence.actions.get(step), sequence.seen.state.get(step));
-        latent = model.imagine(&latent, &actions, 1, &mut noise).0.squeeze_dim(1);
+        latent = model.imagine(&latent, &actions, &mut noise);
         by_mlp = mlp.step(&by_mlp, &actions);
         errors[0].push(&model.state(&latent), &seen, &scale);
         errors[1].push(&last, &seen, &scale);
         errors[2].push(&by_mlp, &seen, &scale);
     }
+    let end = sequence.seen.state.get(length as i64 - 1);
+    for (error, predicted) in errors.iter_mut().zip([&model.state(&latent), &last, &by_mlp]) {
+        error.moves = Moves::count(&last, predicted, &end);
+    }
     Ok(errors)
 }
 
-/// The prior heads' disagreement that 99 of 100 imagined steps along `episodes` stay below, nats.
+/// What is usual of the heads' variance, so that [`disagreement`] can be told as a share of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usual {
+    /// Mean variance of each feature along play, squared half-ranges.
+    pub variance: Vec<f32>,
+    /// What 99 of 100 imagined steps along play stay below, as a multiple of the root mean square.
+    pub q99: f64,
+}
+
+/// How far the heads are apart: `sqrt(mean_f(v_f / u_f))`, `v` their variance and `u` the usual one, `[n, 51] -> [n]`.
+pub fn disagreement(variance: &Tensor, usual: &Tensor) -> Tensor {
+    (variance / usual).mean_dim([-1_i64].as_slice(), false, variance.kind()).sqrt()
+}
+
+/// What is usual along `episodes`.
 ///
 /// # Errors
 /// Too short episodes.
-pub fn disagreement_q99(model: &WorldModel, data: &PlayData, episodes: &Range<usize>) -> Result<f64> {
+pub fn usual_disagreement(model: &WorldModel, data: &PlayData, episodes: &Range<usize>) -> Result<Usual> {
     const WINDOWS: usize = 256;
     const STEPS: usize = 8;
+    /// Below a ten-thousandth of the range nobody's variance matters.
+    const LEAST: f64 = 1e-8;
     let _guard = tch::no_grad_guard();
     let config = model.config();
     let mut noise = Noise::new(config.seed, "disagreement", data.device());
@@ -144,12 +202,19 @@ pub fn disagreement_q99(model: &WorldModel, data: &PlayData, episodes: &Range<us
     let seen = model.observe(&sequence, &model.blank(WINDOWS as i64, &sequence.actions), &mut noise).latents;
     let mut latent = seen.get(CONTEXT as i64 - 1);
     let mut all = Vec::new();
+    let heads = model.turns(WINDOWS as i64, 1);
     for step in CONTEXT as i64..(CONTEXT + STEPS) as i64 {
-        let (next, prior) = model.imagine(&latent, &sequence.actions.get(step), 1, &mut noise);
-        latent = next.squeeze_dim(1);
-        all.extend(Vec::<f32>::try_from(disagreement(&prior).to_device(tch::Device::Cpu)).expect("a vector"));
+        let uniform = noise.uniform(&[WINDOWS as i64, 1, config.groups as i64]);
+        let next = model.imagine_with(&latent, &sequence.actions.get(step), &heads, &uniform);
+        latent = next.latents.squeeze_dim(1);
+        all.push(next.variance);
     }
-    all.sort_by(f32::total_cmp);
+    let all = Tensor::cat(&all, 0);
+    let mean = all.mean_dim([0_i64].as_slice(), false, Kind::Float).clamp_min(LEAST);
+    let shares = disagreement(&all, &mean).to_device(tch::Device::Cpu);
+    let mut shares = Vec::<f32>::try_from(shares).expect("a vector");
+    shares.sort_by(f32::total_cmp);
+    let variance = Vec::<f32>::try_from(mean.to_device(tch::Device::Cpu)).expect("a vector");
     // Heads that agree everywhere would make every step count as infinitely uncertain.
-    Ok(f64::from(all[(all.len() * 99) / 100]).max(1e-6))
+    Ok(Usual { variance, q99: f64::from(shares[(shares.len() * 99) / 100]).max(1e-6) })
 }

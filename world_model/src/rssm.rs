@@ -4,10 +4,10 @@
 //! far as it is known, in features.
 //!
 //! ```text
-//! recurrent   h_t = gru(silu(norm(W [z_{t-1}; x_{t-1}; a_{t-1}])), h_{t-1})
-//! prior       z_t ~ p_m(z | h_t)          for each head m
+//! recurrent   h_t = gru(silu(norm(W [z_{t-1}; w_t])), h_{t-1})     w_t = [waves(x_{t-1}); a_{t-1}]
+//! prior       z_t ~ p_m(z | h_t, w_t)                         for each head m
 //! posterior   z_t ~ q(z | h_t, e_t)       e_t = encoder(what is seen)
-//! decoder     x'_t = x_{t-1} + mlp([h_t; z_t]);  pictures from [h_t; z_t]
+//! decoder     x'_t = x_{t-1} + mlp_m([h_t; z_t; w_t]);  pictures from [h_t; z_t]
 //! state       x_t = what is seen of it, and x'_t where nothing is
 //! loss        -ln p(seen) + kl_scale (balance KL(sg q || p) + (1 - balance) max(free_nats, KL(q || sg p)))
 //! ```
@@ -16,11 +16,15 @@
 //! sequence: `z` comes from the prior and `x_t = x'_t`, as in a dream, and the loss goes on, without the divergence.
 //!
 //! Deviations from DreamerV3 and LUMOS. The state is foretold as a change of the state before, as models of states do (PETS, MOPO): what
-//! nobody touches stays where it is, whereas categoricals that are drawn anew at every step let a drawer wander. The variance of the
-//! decoder's Gaussian, one per feature, is the batch's own squared error (the optimal one; Rybkin et al. 2021), so that no scale has
-//! to be chosen between millimetres and nats. Free nats spare the posterior alone: a prior that
-//! stops learning a nat short of it draws what never happens, at every step of a dream. There are several prior heads, each of which leaves out a share of the episodes. The GRU
-//! normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers of two.
+//! nobody touches stays where it is, whereas categoricals that are drawn anew at every step let a drawer wander. Whether a finger meets a
+//! lever or passes beside it is a matter of millimetres in half a metre, which does not survive a normalised memory: prior and decoder are
+//! given state and actions themselves, and positions also as waves (Fourier features; Tancik et al. 2020). The variance of the
+//! decoder's Gaussian, one per feature, is the batch's own squared error (the optimal one; Rybkin et al. 2021), of what is seen and of
+//! what is not apart, so that no scale has to be chosen between millimetres and nats. Free nats spare the posterior alone: a prior that
+//! stops learning a nat short of it draws what never happens, at every step of a dream. There are several heads, each with
+//! a prior and a decoder of its own on common layers below, and each leaves out a share of the episodes: where the data end they foretell
+//! different things. The GRU normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers
+//! of two.
 
 use reverie_policy::{Linear, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable};
 use reverie_schema::N_ACT;
@@ -35,10 +39,14 @@ use crate::noise::{Noise, sample_one_hot};
 pub const PROPRIO: usize = 18;
 /// Cameras of a model that looks: the static one and the gripper's.
 pub const CAMERAS: [&str; 2] = ["static", "gripper"];
+/// Features that are given as waves too: the TCP's position, and door, drawer, button and switch.
+const WAVED: [(i64, i64); 2] = [(0, 3), (18, 4)];
+/// Waves of each, with half-periods of 1, 1/2, 1/4, .. of a half-range.
+const OCTAVES: i32 = 5;
+/// Entries of `waves(x)`.
+pub(crate) const WAVES: usize = STATE_FEATURES + 2 * 7 * OCTAVES as usize;
 /// No feature is farther out than this, half-ranges.
 const STATE_BOUND: f64 = 2.0;
-/// Smallest variance of a feature, squared half-ranges: a thousandth of the range is nobody's concern.
-const LEAST_VARIANCE: f64 = 1e-6;
 
 /// What is seen, frame by frame. Shapes begin with any number of dimensions, the same in all.
 #[derive(Debug)]
@@ -72,7 +80,9 @@ pub struct Observed {
     pub latents: Tensor,
     /// Probabilities, `[time, streams, groups, classes]`.
     pub posterior: Tensor,
-    /// The states that were foretold with `z` known, `[time, streams, 51]`.
+    /// What the prior knows, `[time, streams, known]`.
+    pub known: Tensor,
+    /// The states that each head foretold with `z` known, `[time, streams, heads, 51]`.
     pub foretold: Tensor,
 }
 
@@ -97,13 +107,24 @@ pub struct WorldModel {
     camera_encoders: Vec<CameraEncoder>,
     input: Dense,
     gru: Gru,
+    prior_trunk: Dense,
     prior: Heads,
     posterior_h: Linear,
     posterior_e: Linear,
     posterior_norm: Dense,
     posterior: Linear,
-    state_decoder: Mlp,
+    decoder_trunk: Dense,
+    state_decoder: Heads,
     camera_decoders: Vec<CameraDecoder>,
+}
+
+/// The next latents, as one model or several heads of it foretell them.
+#[derive(Debug)]
+pub struct Foretold {
+    /// `[n, candidates, latent]`.
+    pub latents: Tensor,
+    /// Variance of the state among the heads, each feature's in squared half-ranges, `[n, 51]`; 0 with a single head.
+    pub variance: Tensor,
 }
 
 impl WorldModel {
@@ -121,14 +142,19 @@ impl WorldModel {
                 embedding += embed;
             }
         }
-        Dense::list(list, "recurrent.input", stoch + STATE_FEATURES + config.actions_per_step * N_ACT, hidden);
+        let direct = WAVES + config.actions_per_step * N_ACT;
+        Dense::list(list, "recurrent.input", stoch + direct, hidden);
         Gru::list(list, "recurrent.gru", hidden, deter);
-        Heads::list(list, "prior", heads, MlpShape { n_in: deter, hidden, layers: 1, n_out: stoch });
+        let narrow = hidden.div_ceil(2);
+        Dense::list(list, "prior.trunk", deter + direct, hidden);
+        Heads::list(list, "prior.heads", heads, MlpShape { n_in: hidden, hidden: narrow, layers: 1, n_out: stoch });
         list.linear("posterior.h", deter, hidden);
         list.linear("posterior.e", embedding, hidden);
         Dense::list(list, "posterior.0", hidden, hidden);
         list.linear("posterior.1", hidden, stoch);
-        Mlp::list(list, "decoder.state", MlpShape { n_in: deter + stoch, hidden, layers: 2, n_out: STATE_FEATURES });
+        Dense::list(list, "decoder.state.trunk", deter + direct + stoch, hidden);
+        let shape = MlpShape { n_in: hidden, hidden: narrow, layers: 1, n_out: STATE_FEATURES };
+        Heads::list(list, "decoder.state.heads", heads, shape);
         if config.inputs.has_cameras() {
             for camera in CAMERAS {
                 CameraDecoder::list(list, &format!("decoder.{camera}"), camera_depth, deter + stoch);
@@ -146,12 +172,14 @@ impl WorldModel {
             camera_encoders: cameras.iter().map(|c| CameraEncoder::new(table, &format!("encoder.{c}"))).collect(),
             input: Dense::new(table, "recurrent.input"),
             gru: Gru::new(table, "recurrent.gru"),
-            prior: Heads::new(table, "prior"),
+            prior_trunk: Dense::new(table, "prior.trunk"),
+            prior: Heads::new(table, "prior.heads"),
             posterior_h: table.linear("posterior.h"),
             posterior_e: table.linear("posterior.e"),
             posterior_norm: Dense::new(table, "posterior.0"),
             posterior: table.linear("posterior.1"),
-            state_decoder: Mlp::new(table, "decoder.state", 2),
+            decoder_trunk: Dense::new(table, "decoder.state.trunk"),
+            state_decoder: Heads::new(table, "decoder.state.heads"),
             camera_decoders: cameras.iter().map(|c| CameraDecoder::new(table, &format!("decoder.{c}"))).collect(),
         }
     }
@@ -171,17 +199,26 @@ impl WorldModel {
         Tensor::cat(&parts, -1)
     }
 
-    /// The next deterministic part, `[n, deter]`, after `actions`, `[n, actions_per_step * n_act]`.
+    /// What is known after `actions`, `[n, actions_per_step * n_act]`, before anything is seen: `[h; w]`, the next deterministic part,
+    /// then state and actions as they are, `[n, known]`.
     fn recur(&self, latent: &Tensor, actions: &Tensor) -> Tensor {
-        let deter = self.config.deter as i64;
-        let rest = latent.narrow(-1, deter, latent.size()[1] - deter);
-        self.gru.forward(&self.input.forward(&Tensor::cat(&[&rest, actions], -1)), &latent.narrow(-1, 0, deter))
+        let (deter, stoch) = (self.config.deter as i64, self.config.stoch() as i64);
+        // Waves are fifty times as steep as what they are of: gradients of a blind stretch would explode along them.
+        let direct = Tensor::cat(&[&waves(&self.state(latent).detach()), actions], -1);
+        let input = Tensor::cat(&[&latent.narrow(-1, deter, stoch), &direct], -1);
+        let h = self.gru.forward(&self.input.forward(&input), &latent.narrow(-1, 0, deter));
+        Tensor::cat(&[h, direct], -1)
     }
 
-    /// Prior probabilities of all heads, `[n, deter] -> [n, heads, groups, classes]`.
-    pub fn prior(&self, h: &Tensor) -> Tensor {
-        let logits = self.prior.forward(h);
-        self.probabilities(&logits.view([h.size()[0], self.config.heads as i64, -1]))
+    /// The deterministic part of what is known.
+    fn memory(&self, known: &Tensor) -> Tensor {
+        known.narrow(-1, 0, self.config.deter as i64)
+    }
+
+    /// Prior probabilities of all heads, `[n, known] -> [n, heads, groups, classes]`.
+    fn prior(&self, known: &Tensor) -> Tensor {
+        let logits = self.prior.forward(&self.prior_trunk.forward(known));
+        self.probabilities(&logits.view([known.size()[0], self.config.heads as i64, -1]))
     }
 
     /// Follows streams with what is seen of them.
@@ -199,63 +236,90 @@ impl WorldModel {
         let is_blind = sequence.blind.max().double_value(&[]) > 0.5;
         let own = seen_features(self.config.inputs) as i64;
         let mut latent = start.shallow_clone();
-        let (mut latents, mut posteriors, mut foretold) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut latents, mut posteriors, mut all_known, mut foretold) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for t in 0..time {
             let keep = (sequence.begins.get(t) * -1.0 + 1.0).unsqueeze(-1);
             let actions = sequence.actions.get(t) * &keep;
             let before = latent * &keep;
-            let h = self.recur(&before, &actions);
+            let known = self.recur(&before, &actions);
+            let h = self.memory(&known);
             let posterior = self.posterior(&h, &from_seen.get(t));
             let blind = sequence.blind.get(t).unsqueeze(-1);
+            let head = t % self.config.heads as i64;
             let mut believed = posterior.shallow_clone();
             if is_blind {
-                let prior = self.probabilities(&self.prior.one(&h, t % self.config.heads as i64));
+                // A prior that learned from blind errors would choose what errs least on average: that nothing ever moves.
+                let prior = self.probabilities(&self.prior.one(&self.prior_trunk.forward(&known), head)).detach();
                 let blind = blind.unsqueeze(-1);
                 believed = prior * &blind + believed * (blind * -1.0 + 1.0);
             }
             let z = self.draw(&believed, &noise.uniform(&[streams, self.config.groups as i64]));
-            let x = self.foretell(&before, &h, &z);
+            let by_head = self.foretell(&before, &known, &z);
+            let x = by_head.select(1, head);
             let seen = Tensor::cat(
                 &[&sequence.seen.state.get(t).narrow(-1, 0, own), &x.narrow(-1, own, STATE_FEATURES as i64 - own)],
                 -1,
             );
-            let known = &x * &blind + seen * (&blind * -1.0 + 1.0);
-            latent = Tensor::cat(&[&h, &z, &known], -1);
+            let state = &x * &blind + seen * (&blind * -1.0 + 1.0);
+            latent = Tensor::cat(&[&h, &z, &state], -1);
             latents.push(latent.shallow_clone());
             posteriors.push(posterior);
-            foretold.push(x);
+            all_known.push(known);
+            foretold.push(by_head);
         }
         Observed {
             latents: Tensor::stack(&latents, 0),
             posterior: Tensor::stack(&posteriors, 0),
+            known: Tensor::stack(&all_known, 0),
             foretold: Tensor::stack(&foretold, 0),
         }
     }
 
-    /// The next latents by the prior, without seeing anything: [`imagine_with`](Self::imagine_with) under noise of its own.
-    pub fn imagine(&self, latent: &Tensor, actions: &Tensor, candidates: i64, noise: &mut Noise) -> (Tensor, Tensor) {
-        self.imagine_with(latent, actions, &noise.uniform(&[latent.size()[0], candidates, self.config.groups as i64]))
+    /// The next latents by the heads in turn, without seeing anything: [`imagine_with`](Self::imagine_with) under noise of its own.
+    /// Row `i` follows head `i`.
+    pub fn imagine(&self, latent: &Tensor, actions: &Tensor, noise: &mut Noise) -> Tensor {
+        let uniform = noise.uniform(&[latent.size()[0], 1, self.config.groups as i64]);
+        self.imagine_with(latent, actions, &self.turns(latent.size()[0], 1), &uniform).latents.squeeze_dim(1)
     }
 
-    /// The next latents by the prior. Candidates are drawn from the heads in turn, a single one from their mixture.
+    /// Heads in turn for each of `n` rows, `repeat` rows each, `[n, 1]`.
+    pub fn turns(&self, n: i64, repeat: i64) -> Tensor {
+        let turns: Vec<i64> = (0..n).map(|row| (row / repeat) % self.config.heads as i64).collect();
+        Tensor::from_slice(&turns).unsqueeze(-1).to_device(self.device())
+    }
+
+    fn device(&self) -> tch::Device {
+        self.posterior_norm.device()
+    }
+
+    /// The next latents, as the given heads foretell them.
     ///
     /// # Shapes
-    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `uniform`: `[n, candidates, groups]`; returns
-    /// `[n, candidates, latent]` and the heads' probabilities, `[n, heads, groups, classes]`.
-    pub fn imagine_with(&self, latent: &Tensor, actions: &Tensor, uniform: &Tensor) -> (Tensor, Tensor) {
-        let (n, candidates, heads) = (latent.size()[0], uniform.size()[1], self.config.heads as i64);
-        let h = self.recur(latent, actions);
-        let prior = self.prior(&h);
-        let chosen = if candidates == 1 {
-            prior.mean_dim([1_i64].as_slice(), true, prior.kind())
-        } else {
-            let turns: Vec<i64> = (0..candidates).map(|c| c % heads).collect();
-            prior.index_select(1, &Tensor::from_slice(&turns).to_device(prior.device()))
+    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `heads`: indices, `[n, candidates]`; `uniform`:
+    /// `[n, candidates, groups]`.
+    pub fn imagine_with(&self, latent: &Tensor, actions: &Tensor, heads: &Tensor, uniform: &Tensor) -> Foretold {
+        let (n, candidates, all) = (latent.size()[0], uniform.size()[1], self.config.heads as i64);
+        let known = self.recur(latent, actions);
+        // Of each row, the entries of its heads.
+        let pick = |values: &Tensor| {
+            let mut shape = values.size();
+            shape[1] = candidates;
+            let mut index = heads.shallow_clone();
+            for _ in 2..values.dim() {
+                index = index.unsqueeze(-1);
+            }
+            values.gather(1, &index.expand(shape.as_slice(), false), false)
         };
-        let h = h.unsqueeze(1).expand([n, candidates, -1], false);
-        let z = self.draw(&chosen, uniform);
-        let x = self.foretell(&latent.unsqueeze(1), &h, &z);
-        (Tensor::cat(&[&h, &z, &x], -1), prior)
+        let z = self.draw(&pick(&self.prior(&known)), uniform);
+        let each_known = known.unsqueeze(1).expand([n, candidates, -1], false);
+        let before = self.state(latent);
+        // Every candidate's head with its own z; of the first candidate's z, all heads, which tell how far apart they are.
+        let changes = self.changes(&each_known.flatten(0, 1), &z.flatten(0, 1)).view([n, candidates, all, -1]);
+        let index = heads.unsqueeze(-1).unsqueeze(-1).expand([n, candidates, 1, STATE_FEATURES as i64], false);
+        let change = changes.gather(2, &index, false).squeeze_dim(2);
+        let x = (before.unsqueeze(1) + change).clamp(-STATE_BOUND, STATE_BOUND);
+        let variance = changes.select(1, 0).var_dim([1_i64].as_slice(), false, false);
+        Foretold { latents: Tensor::cat(&[&self.memory(&each_known), &z, &x], -1), variance }
     }
 
     /// State features that a latent stands for, normalised, `[.., latent] -> [.., 51]`.
@@ -263,10 +327,14 @@ impl WorldModel {
         latents.narrow(-1, (self.config.deter + self.config.stoch()) as i64, STATE_FEATURES as i64)
     }
 
-    /// The state after that of the latent `before`: `x' = x + mlp([h; z])`.
-    fn foretell(&self, before: &Tensor, h: &Tensor, z: &Tensor) -> Tensor {
-        let change = self.state_decoder.forward(&Tensor::cat(&[h, z], -1));
-        (self.state(before) + change).clamp(-STATE_BOUND, STATE_BOUND)
+    /// The states after that of the latents `before` by each head: `x' = x + mlp_m([h; z; w])`, `[n, heads, 51]`.
+    fn foretell(&self, before: &Tensor, known: &Tensor, z: &Tensor) -> Tensor {
+        (self.state(before).unsqueeze(1) + self.changes(known, z)).clamp(-STATE_BOUND, STATE_BOUND)
+    }
+
+    /// `[n, heads, 51]`.
+    fn changes(&self, known: &Tensor, z: &Tensor) -> Tensor {
+        self.state_decoder.forward(&self.decoder_trunk.forward(&Tensor::cat(&[known, z], -1)))
     }
 
     /// Pictures that a latent stands for, `[n, latent] -> [n, 3, 64, 64]` for each camera.
@@ -278,21 +346,29 @@ impl WorldModel {
     /// The loss of what was observed.
     pub fn loss(&self, sequence: &Sequence, observed: &Observed) -> Loss {
         let latents = observed.latents.flatten(0, 1);
-        let target = symlog(&sequence.seen.state.flatten(0, 1));
+        let heads = self.config.heads as i64;
+        let rows = |t: &Tensor| t.unsqueeze(2).expand([-1, -1, heads, -1], false).reshape([-1, STATE_FEATURES as i64]);
+        let target = symlog(&rows(&sequence.seen.state));
+        let foretold = symlog(&observed.foretold.view([-1, STATE_FEATURES as i64]));
         // What is seen needs no foretelling where a stream begins; what is told from pictures does.
-        let begins = sequence.begins.flatten(0, 1);
-        let counts = if self.config.inputs == Inputs::Vision { begins.ones_like() } else { begins * -1.0 + 1.0 };
-        let state = gaussian_nll(&symlog(&observed.foretold.flatten(0, 1)), &target, &counts);
+        let begins = if self.config.inputs == Inputs::Vision { sequence.begins.zeros_like() } else { sequence.begins.shallow_clone() };
+        let counts = (begins * -1.0 + 1.0).unsqueeze(-1) * sequence.learns.unsqueeze(0);
+        let blind = sequence.blind.unsqueeze(-1);
+        // Blind rows err more: each kind has its own variance, or the precision of a step would drown in that of many.
+        let of = |weights: Tensor| {
+            let share = weights.sum(weights.kind()) / counts.sum(weights.kind()).clamp_min(1.0);
+            gaussian_nll(&foretold, &target, &weights.flatten(0, 2), self.config.least_deviation.powi(2)) * share
+        };
+        let state = of(&counts * (&blind * -1.0 + 1.0)) + of(&counts * &blind);
         let mut pictures = state.zeros_like();
         for (decoded, want) in self.decode_pictures(&latents).iter().zip(&sequence.seen.pictures) {
             let error = decoded - want.flatten(0, 1);
             pictures += error.square().sum_dim_intlist([1_i64, 2, 3].as_slice(), false, error.kind()).mean(error.kind());
         }
-        let h = latents.narrow(-1, 0, self.config.deter as i64);
         let posterior = observed.posterior.flatten(0, 1).unsqueeze(1);
         let sighted = (&sequence.blind * -1.0 + 1.0).unsqueeze(-1);
         let learns = (sequence.learns.unsqueeze(0) * sighted).flatten(0, 1);
-        let (kl, balanced) = balanced_kl(&posterior, &self.prior(&h), &learns, &self.config);
+        let (kl, balanced) = balanced_kl(&posterior, &self.prior(&observed.known.flatten(0, 1)), &learns, &self.config);
         let total = &state + &pictures * self.config.picture_scale + &balanced * self.config.kl_scale;
         Loss { total, state, pictures, kl }
     }
@@ -330,6 +406,18 @@ impl WorldModel {
     }
 }
 
+/// States, and some of their features as sines and cosines, `[.., 51] -> [.., waves]`.
+pub(crate) fn waves(state: &Tensor) -> Tensor {
+    let positions: Vec<Tensor> = WAVED.iter().map(|&(first, count)| state.narrow(-1, first, count)).collect();
+    let positions = Tensor::cat(&positions, -1);
+    let mut parts = vec![state.shallow_clone()];
+    for octave in 0..OCTAVES {
+        let angle = &positions * (std::f64::consts::PI * 2.0_f64.powi(octave));
+        parts.extend([angle.sin(), angle.cos()]);
+    }
+    Tensor::cat(&parts, -1)
+}
+
 fn seen_features(inputs: Inputs) -> usize {
     match inputs {
         Inputs::Vision => PROPRIO,
@@ -339,10 +427,13 @@ fn seen_features(inputs: Inputs) -> usize {
 
 /// Negative log-likelihood under a Gaussian whose variance, one per feature, is the mean squared error over the rows: half the
 /// logarithm of that error, summed over features. `[n, features]` both, and `[n]` weights of the rows; constants are left out.
-pub fn gaussian_nll(mean: &Tensor, target: &Tensor, counts: &Tensor) -> Tensor {
+///
+/// `least`: added to the variance. Most batches see no drawer move, and are fitted by foretelling that none does the more eagerly the
+/// smaller the variance that is left to them.
+pub fn gaussian_nll(mean: &Tensor, target: &Tensor, counts: &Tensor, least: f64) -> Tensor {
     let weight = (counts / counts.sum(counts.kind()).clamp_min(1.0)).unsqueeze(-1);
     let error = ((mean - target).square() * weight).sum_dim_intlist([0_i64].as_slice(), false, mean.kind());
-    (error + LEAST_VARIANCE).log().sum(mean.kind()) * 0.5
+    (error + least).log().sum(mean.kind()) * 0.5
 }
 
 /// Divergence of the heads from the posterior, in nats: the mean as it is, and balanced with free nats, for the loss.
@@ -427,9 +518,12 @@ mod tests {
                 at += spec.numel() as i64;
             }
             let _guard = tch::no_grad_guard();
-            let (next, prior) = model.imagine(&observed.latents.get(2), &sequence.actions.get(0), 4, &mut noise);
-            assert_eq!((next.size(), prior.size()), (vec![2, 4, 63], vec![2, 2, 2, 3]));
-            let z = model.outcome(&next).narrow(-1, 0, 6);
+            let heads = Tensor::from_slice(&[0_i64, 1, 0, 1, 1, 1, 0, 0]).view([2, 4]);
+            let uniform = noise.uniform(&[2, 4, 2]);
+            let next = model.imagine_with(&observed.latents.get(2), &sequence.actions.get(0), &heads, &uniform);
+            assert_eq!((next.latents.size(), next.variance.size()), (vec![2, 4, 63], vec![2, 51]));
+            assert!(next.variance.min().double_value(&[]) >= 0.0 && next.variance.max().double_value(&[]) > 0.0);
+            let z = model.outcome(&next.latents).narrow(-1, 0, 6);
             assert_eq!(z.sum(Kind::Float).double_value(&[]), 2.0 * 4.0 * 2.0, "one class of each group");
         }
     }
@@ -467,7 +561,7 @@ mod tests {
         let _first = noise.uniform(&[2, 2]);
         let mut latent = observed.latents.get(0);
         for t in 1..3 {
-            latent = model.imagine(&latent, &sequence.actions.get(t), 1, &mut noise).0.squeeze_dim(1);
+            latent = model.imagine(&latent, &sequence.actions.get(t), &mut noise);
             assert!((&latent - observed.latents.get(t)).abs().max().double_value(&[]) < 1e-5, "step {t}");
         }
         assert_eq!(model.state(&observed.latents.get(0)), sequence.seen.state.get(0), "what is seen is known");
@@ -506,7 +600,7 @@ mod tests {
         let mean = noise.normal(&[5, 3]).to_kind(Kind::Double);
         let target = noise.normal(&[5, 3]).to_kind(Kind::Double);
         let counts = Tensor::from_slice(&[1.0_f64, 0.0, 1.0, 1.0, 1.0]);
-        let nll = |mean: &Tensor| gaussian_nll(mean, &target, &counts);
+        let nll = |mean: &Tensor| gaussian_nll(mean, &target, &counts, 1e-6);
         assert!(gradient_error(&mean, nll, nll) < 1e-7);
     }
 

@@ -269,7 +269,7 @@ pub fn label(
             let mut dreamt = vec![latent.shallow_clone()];
             for step in 1..length as i64 {
                 let actions = sequence.actions.get(context as i64 + step);
-                latent = model.imagine(&latent, &actions, 1, noise).0.squeeze_dim(1);
+                latent = model.imagine(&latent, &actions, noise);
                 dreamt.push(latent.shallow_clone());
             }
             let labels = |dreamt: bool, latents: Tensor| {

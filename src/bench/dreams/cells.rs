@@ -6,12 +6,15 @@ use reverie_sim::Task;
 use serde_json::{Value, json};
 
 use super::runner::{Cell, Runner};
-use crate::{actor::Actor, attempt::attempt_with_noise, models, parallel, report::Rate};
+use crate::{actor::Actor, attempt::attempt_with_noise, dreams::Folders, models, parallel, report::Rate};
 
 /// Tries of each start for success@16.
 const TRIES: usize = 16;
 /// Starts of each task for success@16.
 const STARTS: usize = 50;
+
+/// Tasks that world models that look are tried on.
+const SEEING: [Task; 2] = [Task::OpenDrawer, Task::TurnOnLightbulb];
 
 /// Iterations of the algorithms that branch: an iteration of theirs takes up to ten times as many steps as one of PPO.
 const BRANCHED: &str = "finetune.iterations=15";
@@ -23,7 +26,7 @@ pub fn plain() -> Cell {
 
 fn cell(name: &str, sets: &[&str], arguments: &[&str]) -> Cell {
     let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    Cell { name: name.into(), sets: own(sets), arguments: own(arguments) }
+    Cell { name: name.into(), sets: own(sets), arguments: own(arguments), folders: None }
 }
 
 /// All cells of the ablation. The algorithms that branch live through whole episodes from each moment: their iterations are fewer, so
@@ -48,6 +51,38 @@ fn all() -> Vec<Cell> {
         cell("d3po_pareto", &["finetune.method=d3po", BRANCHED], &["--prefer", "pareto"]),
         cell("online", &["finetune.dream.dreams=50", "finetune.iterations=40"], &["--in", "simulation"]),
     ]
+}
+
+/// Tuned in the dreams of world models that look, and judged with the state told from pictures; each beside the base policy judged so.
+fn seeing(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64], rows: &mut Vec<Value>) -> Result<serde_json::Map<String, Value>> {
+    let mut claims = serde_json::Map::new();
+    let base = models::load(&runner.args.policy)?;
+    for (name, folder) in [("vision", &runner.args.vision), ("hybrid", &runner.args.hybrid)] {
+        let Some(folder) = folder else { continue };
+        let cell = Cell { folders: Some(Folders::under(folder)), ..cell(name, &[], &[]) };
+        runner.tune(&[&cell], tasks, seeds)?;
+        let eyes = folder.join("world_model");
+        let (mut before, mut after) = (Rate::default(), Rate::default());
+        let (mut imagined, mut divergence, mut steps, mut count) = (0.0, 0.0, 0, 0.0);
+        for &task in tasks {
+            for &seed in seeds {
+                let first = runner.args.seed + seed * runner.args.episodes;
+                before += runner.success_seeing(&base, &eyes, task, first, runner.args.episodes)?;
+                let tuned = runner.load(&cell, task, seed)?;
+                after += runner.success_seeing(&tuned.checkpoint, &eyes, task, first, runner.args.episodes)?;
+                imagined += tuned.imagined;
+                divergence += tuned.divergence;
+                steps += tuned.steps;
+                count += 1.0;
+            }
+        }
+        let none = [Rate::default(); 2];
+        rows.push(row(&format!("{name}_base"), None, before, none, 0.0, 0));
+        rows.push(row(name, Some(imagined / count), after, none, divergence / count, steps / count as u64));
+        claims.insert(format!("{name}_base"), json!(before.mean()));
+        claims.insert(format!("{name}_gain"), json!(after.mean() - before.mean()));
+    }
+    Ok(claims)
 }
 
 /// One table: what each cell imagines, what the simulation says, how far it went from the base, and how diverse it still is.
@@ -86,8 +121,9 @@ pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<
         }
         rows.push(row(&cell.name, Some(imagined / count), rate, [once, ever], divergence / count, steps / count as u64));
     }
+    let seeing_tasks: Vec<Task> = tasks.iter().copied().filter(|task| SEEING.contains(task)).collect();
+    let mut claims = seeing(runner, &seeing_tasks, &seeds, &mut rows)?;
     let of = |cell: &str, key: &str| rows.iter().find(|row| row["cell"] == cell).and_then(|row| row[key].as_f64());
-    let mut claims = serde_json::Map::new();
     let mut claim = |name: &str, value: Option<f64>| {
         if let Some(value) = value {
             claims.insert(name.into(), json!(value));

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use reverie_sim::Task;
 use serde_json::{Value, json};
 
-use crate::{config::Config, models, report::write_results, tasks::Selection};
+use crate::{config::Config, dreams::Folders, models, report::write_results, tasks::Selection};
 use runner::Runner;
 
 #[derive(clap::Args)]
@@ -21,18 +21,14 @@ pub struct Args {
     /// Folder of the policy that tuning begins with
     #[arg(long, default_value = "models/dreams/base")]
     policy: PathBuf,
-    /// Folder of the world model of the state
-    #[arg(long, default_value = "runs/world_model")]
-    world_model: PathBuf,
-    /// Folder of the success classifiers
-    #[arg(long, default_value = "runs/reward")]
-    reward: PathBuf,
-    /// Folder of demonstrations
-    #[arg(long, default_value = "data/demos")]
-    demos: PathBuf,
-    /// Folder of play
-    #[arg(long, default_value = "data/play")]
-    play: PathBuf,
+    #[command(flatten)]
+    folders: Folders,
+    /// Folder with `world_model`, `reward`, `demos` and `play` of pictures alone, for `ablation`
+    #[arg(long, value_name = "FOLDER")]
+    vision: Option<PathBuf>,
+    /// The same of pictures and state
+    #[arg(long, value_name = "FOLDER")]
+    hybrid: Option<PathBuf>,
     /// Folder for tuned policies and the journal: finished ones are not made again
     #[arg(long, default_value = "runs/dreams")]
     work: PathBuf,
@@ -142,7 +138,7 @@ fn main_table(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
     }
     let of = |key: &str| -> Vec<f64> { rows.iter().filter_map(|row| row[key].as_f64()).collect() };
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let world = reverie_world_model::WorldModelCheckpoint::load(&runner.args.world_model)?;
+    let world = reverie_world_model::WorldModelCheckpoint::load(&runner.args.folders.world_model)?;
     let mut claims = json!({
         "base_mean": mean(&of("before")), "tuned_mean": mean(&of("after")),
         "tasks_improved": of("gain").iter().filter(|gain| **gain > 0.0).count(),

@@ -13,7 +13,14 @@ use reverie_sim::Task;
 use serde::Deserialize;
 
 use super::Args;
-use crate::{actor::Actor, attempt::attempt, config::Config, models, parallel, report::Rate};
+use crate::{
+    actor::Actor,
+    attempt::attempt,
+    config::Config,
+    dreams::{Folders, ModelSight},
+    models, parallel,
+    report::Rate,
+};
 
 /// A way of tuning that is compared with others.
 pub struct Cell {
@@ -22,6 +29,8 @@ pub struct Cell {
     pub sets: Vec<String>,
     /// Further arguments of `reverie finetune`.
     pub arguments: Vec<String>,
+    /// World model, classifiers and recordings, where they are not the common ones.
+    pub folders: Option<Folders>,
 }
 
 /// A tuned policy.
@@ -57,10 +66,10 @@ impl<'a> Runner<'a> {
         std::fs::create_dir_all(&args.work).with_context(|| format!("cannot make the folder {}", args.work.display()))?;
         let settings = args.work.join("config.toml");
         let mut text = toml::to_string_pretty(config).context("the configuration as TOML")?;
-        for path in [&args.policy, &args.world_model, &args.reward, &args.demos, &args.play] {
+        for (_, path) in [("--policy", args.policy.as_path())].into_iter().chain(args.folders.options()) {
             text += &format!("# {}\n", path.display());
         }
-        for (folder, file) in [(&args.policy, "policy.json"), (&args.world_model, "world_model.json")] {
+        for (folder, file) in [(&args.policy, "policy.json"), (&args.folders.world_model, "world_model.json")] {
             let bytes = std::fs::read(folder.join(file)).with_context(|| format!("cannot read {}/{file}", folder.display()))?;
             let json: serde_json::Value =
                 serde_json::from_slice(&bytes).with_context(|| format!("{}/{file}", folder.display()))?;
@@ -129,15 +138,8 @@ impl<'a> Runner<'a> {
         }
         command.arg("--set").arg(format!("finetune.seed={seed}"));
         command.args(["finetune", "--task", task.name(), "--check-every", "0"]).arg("--threads").arg(threads.to_string());
-        let paths: [(&str, &Path); 6] = [
-            ("--policy", &self.args.policy),
-            ("--world-model", &self.args.world_model),
-            ("--reward", &self.args.reward),
-            ("--demos", &self.args.demos),
-            ("--play", &self.args.play),
-            ("--out", &folder),
-        ];
-        for (name, path) in paths {
+        let paths = [("--policy", self.args.policy.as_path()), ("--out", &folder)].into_iter();
+        for (name, path) in paths.chain(cell.folders.as_ref().unwrap_or(&self.args.folders).options()) {
             command.arg(name).arg(path);
         }
         let output = command.args(&cell.arguments).stdout(Stdio::from(log)).stderr(Stdio::piped()).output()?;
@@ -171,6 +173,21 @@ impl<'a> Runner<'a> {
     pub fn success(&self, checkpoint: &Checkpoint, task: Task, first: u64, episodes: u64) -> Result<Rate> {
         let decoder = (DecoderConfig::ddpm(), self.config.finetune.chain.rows);
         Ok(self.attempts(checkpoint, &decoder, task, first, episodes)?.0)
+    }
+
+    /// The same, with the state told from pictures by the world model in `eyes`.
+    pub fn success_seeing(&self, checkpoint: &Checkpoint, eyes: &Path, task: Task, first: u64, episodes: u64) -> Result<Rate> {
+        let rows = self.config.finetune.chain.rows;
+        let attempts = parallel::map(
+            episodes as usize,
+            parallel::cores(),
+            || {
+                let actor = Actor::policy(self.config, checkpoint, &DecoderConfig::ddpm(), rows, "cpu")?;
+                Ok(actor.seeing(ModelSight::load(self.config, eyes, rows)?))
+            },
+            |actor, index| attempt(self.config, actor, task, first + index as u64),
+        )?;
+        Ok(Rate { successes: attempts.iter().filter(|attempt| attempt.success).count() as u64, trials: episodes })
     }
 
     /// Success, mean and most network evaluations of a plan.

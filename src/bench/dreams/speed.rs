@@ -46,9 +46,9 @@ const TASK: Task = Task::OpenDrawer;
 pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
     let threads = parallel::cores();
     models::set_threads(threads);
-    let checkpoint = WorldModelCheckpoint::load(&args.world_model)?;
+    let checkpoint = WorldModelCheckpoint::load(&args.folders.world_model)?;
     let world = TrainedWorldModel::new(&checkpoint, Device::Cpu)?;
-    let success = SuccessClassifier::new(&SuccessCheckpoint::load(&args.reward.join(TASK.name()))?, Device::Cpu)?;
+    let success = SuccessClassifier::new(&SuccessCheckpoint::load(&args.folders.reward.join(TASK.name()))?, Device::Cpu)?;
     let policy = models::load(&args.policy)?;
     let conditioner = Conditioner::new(&policy, TASK.name(), Device::Cpu)?;
     let tuned = DiffusionPolicy::new(&policy, &config.finetune.chain, Device::Cpu)?;
@@ -97,7 +97,7 @@ pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
 
     let settings = reverie_world_model::WorldModelConfig { updates: UPDATES + WARM_UP, ..world.info.config.clone() };
     ensure!(!settings.inputs.has_cameras(), "--world-model is one that looks; the peer script is of the state");
-    let play = recorded::read(&args.play, false)?;
+    let play = recorded::read(&args.folders.play, false)?;
     let mut trainer = WorldModelTrainer::new(settings.clone(), PlayData::new(play.raw, None, Device::Cpu)?)?;
     let mut seconds = Samples::default();
     for update in 0..UPDATES + WARM_UP {

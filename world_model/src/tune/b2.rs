@@ -290,7 +290,7 @@ impl Tuner for B2 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tune::toy::{TwoStates, assert_learns, small_config};
+    use crate::tune::toy::{TwoStates, assert_learns, assert_resumes, small_config};
 
     #[test]
     fn the_known_optimum_of_a_two_state_problem_is_found() {
@@ -322,5 +322,10 @@ mod tests {
             schedule.see(0.2, 2, 3);
         }
         assert_eq!(schedule.window, 3, "at most all tuned steps");
+    }
+
+    #[test]
+    fn an_interrupted_run_goes_on_as_it_would_have() {
+        assert_resumes(|| B2::new(&TwoStates::checkpoint(), &small_config(), Device::Cpu).unwrap());
     }
 }

@@ -80,7 +80,8 @@ pub struct PpoConfig {
     pub share: f64,
     /// Steps in a batch (one batch for all, in DiWA).
     pub batch: usize,
-    /// Discount of a chunk (0.999).
+    /// Discount of a chunk (0.999). Below that a sooner success pays more, as the time limit of an evaluation does: an episode that is
+    /// cut off is bootstrapped from, so that it costs nothing by itself.
     pub gamma: f64,
     /// Of the advantage's sum (0.95).
     pub lambda: f64,
@@ -107,7 +108,7 @@ impl Default for PpoConfig {
             epochs: 5,
             share: 0.25,
             batch: 1024,
-            gamma: 0.999,
+            gamma: 0.97,
             lambda: 0.95,
             denoising_gamma: 0.99,
             clip: [0.001, 0.01],

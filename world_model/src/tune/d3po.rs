@@ -227,7 +227,7 @@ impl Tuner for D3po {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tune::toy::{TwoStates, assert_learns, small_config};
+    use crate::tune::toy::{TwoStates, assert_learns, assert_resumes, small_config};
 
     #[test]
     fn the_known_optimum_of_a_two_state_problem_is_found() {
@@ -245,5 +245,10 @@ mod tests {
         assert_eq!(prefer(outcome(0.0, 0.2), outcome(1.0, 0.1)), Preference::Second);
         assert_eq!(prefer(outcome(1.0, 0.3), outcome(0.0, 0.1)), Preference::Neither, "better here, worse there");
         assert_eq!(prefer(outcome(1.0, 0.3), outcome(1.0, 0.3)), Preference::Neither);
+    }
+
+    #[test]
+    fn an_interrupted_run_goes_on_as_it_would_have() {
+        assert_resumes(|| D3po::new(&TwoStates::checkpoint(), &small_config(), Box::new(SuccessJudge), Device::Cpu).unwrap());
     }
 }

@@ -249,7 +249,7 @@ impl Ppo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tune::toy::{TwoStates, assert_learns, small_config};
+    use crate::tune::toy::{TwoStates, assert_learns, assert_resumes, small_config};
 
     /// Two states that ask for opposite actions: the best policy is known, and its reward is 1 but for the noise that exploring keeps.
     #[test]
@@ -260,29 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_run_goes_on_as_it_would_have_and_seeds_repeat() {
-        let run = |iterations: std::ops::Range<u64>, mut ppo: Ppo, environment: &mut TwoStates| {
-            for iteration in iterations {
-                environment.restart(iteration);
-                ppo.iterate(environment, iteration).unwrap();
-            }
-            ppo
-        };
-        let fresh = || Ppo::new(&TwoStates::checkpoint(), &small_config(), 16, 2, Device::Cpu).unwrap();
-        let whole = run(0..4, fresh(), &mut TwoStates::new(16, 1));
-        let half = run(0..2, fresh(), &mut TwoStates::new(16, 1));
+    fn an_interrupted_run_goes_on_as_it_would_have_and_other_settings_are_refused() {
+        let tuner = |config: &TuneConfig| Ppo::new(&TwoStates::checkpoint(), config, 16, 2, Device::Cpu).unwrap();
+        assert_resumes(|| tuner(&small_config()));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let beside =
-            Beside { iteration: 2, environment: Tensor::from_slice(&[1.0_f32]), steps: 9, notes: serde_json::json!(["x"]) };
-        half.save_state(&path, &beside).unwrap();
-        let mut resumed = fresh();
-        let beside = resumed.resume(&path).unwrap();
-        assert_eq!((beside.iteration, beside.steps, beside.notes), (2, 9, serde_json::json!(["x"])));
-        let resumed = run(2..4, resumed, &mut TwoStates::new(16, 1));
-        assert_eq!(whole.learner().weights(), resumed.learner().weights());
-        let mut other =
-            Ppo::new(&TwoStates::checkpoint(), &TuneConfig { seed: 3, ..small_config() }, 16, 2, Device::Cpu).unwrap();
-        assert!(other.resume(&path).unwrap_err().to_string().contains("other settings"));
+        let beside = Beside { iteration: 2, environment: Tensor::from_slice(&[1.0_f32]), steps: 9, notes: serde_json::json!([]) };
+        tuner(&small_config()).save_state(&path, &beside).unwrap();
+        let error = tuner(&TuneConfig { seed: 3, ..small_config() }).resume(&path).unwrap_err().to_string();
+        assert!(error.contains("other settings"), "{error}");
     }
 }
