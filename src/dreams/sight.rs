@@ -38,7 +38,10 @@ impl ModelSight {
     /// A world model without cameras, or one whose steps are not as long as a chunk is played.
     fn new(config: &Config, world: TrainedWorldModel, rows: usize) -> Result<Self> {
         let settings = &world.info.config;
-        ensure!(settings.inputs.has_cameras(), "this world model sees the state itself; one of inputs = \"vision\" or \"hybrid\" looks");
+        ensure!(
+            settings.inputs.has_cameras(),
+            "this world model sees the state itself; one of inputs = \"vision\" or \"hybrid\" looks"
+        );
         ensure!(
             settings.actions_per_step == rows,
             "a step of the world model covers {} control steps, but {rows} rows are played before the next plan",
@@ -78,7 +81,8 @@ impl Sight for ModelSight {
         self.played.clear();
         let told = Vec::<f32>::try_from(self.world.features(&latent).view([-1]))?;
         self.latent = Some(latent);
-        let told = told.try_into().map_err(|_| anyhow::anyhow!("a world model tells {} features", reverie_policy::STATE_FEATURES))?;
+        let told =
+            told.try_into().map_err(|_| anyhow::anyhow!("a world model tells {} features", reverie_policy::STATE_FEATURES))?;
         Ok(Observation { seq: observation.seq, ..observation_of_features(&told, observation.stamp) })
     }
 

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reverie_schema::Clock;
 use reverie_world_model::{
-    DynamicsReward, Ended, MlpDynamics, OpenLoop, Plausibility, PlayData, Stored, WorldModelConfig, WorldModelInfo, WorldModelProgress, WorldModelTrainer,
-    open_loop, train_dynamics_reward, usual_disagreement,
+    DynamicsReward, Ended, MlpDynamics, OpenLoop, Plausibility, PlayData, Stored, WorldModelConfig, WorldModelInfo,
+    WorldModelProgress, WorldModelTrainer, open_loop, train_dynamics_reward, usual_disagreement,
 };
 
 use super::{WORLD_MODEL, provenance, recorded, state_file};
@@ -131,8 +131,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     bar.finish_and_clear();
     let foretold = foretell(&trainer, &settings)?;
     let rewards = DynamicsReward::from_trained(&discriminators, &settings, &reward, device);
-    let (plausibility, dreamt) =
-        Plausibility::measure(trainer.model(), &rewards, trainer.data(), &trainer.held_out(), &reward)?;
+    let (plausibility, dreamt) = Plausibility::measure(trainer.model(), &rewards, trainer.data(), &trainer.held_out(), &reward)?;
     println!(
         "dynamics reward of recorded steps: 2 of 1000 below {:.3}, 1 of 100 below {:.3}, half below {:.3}; half of the dreamt ones below {dreamt:.3}",
         plausibility.least(0.002),

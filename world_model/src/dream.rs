@@ -605,7 +605,8 @@ mod tests {
         use crate::store::{Provenance, Stored};
         use crate::success::{SuccessConfig, SuccessInfo};
         use reverie_policy::initial_values;
-        let config = WorldModelConfig { deter: 8, groups: 3, classes: 3, hidden: 8, embed: 8, heads: 2, ..WorldModelConfig::default() };
+        let config =
+            WorldModelConfig { deter: 8, groups: 3, classes: 3, hidden: 8, embed: 8, heads: 2, ..WorldModelConfig::default() };
         let info = crate::checkpoint::WorldModelInfo {
             observation_normaliser: MinMax { offset: vec![0.0; STATE_FEATURES], scale: vec![1.0; STATE_FEATURES] },
             updates: 1,
@@ -621,9 +622,7 @@ mod tests {
         fn stored<I: crate::store::Info + Clone>(info: I) -> Stored<I> {
             let specs = info.parameters();
             let values = initial_values(&specs, 3);
-            let named = specs.iter().zip(values).map(|(spec, values)| {
-                (spec.name.clone(), reverie_policy::RawTensor { shape: spec.shape.clone(), data: values })
-            });
+            let named = specs.iter().zip(values).map(|(spec, values)| (spec.name.clone(), values));
             let tensors = named.collect();
             Stored::new(info, tensors).unwrap()
         }

@@ -168,8 +168,7 @@ impl DynamicsReward {
     }
 
     fn score_context(&self, context: &Tensor, next: &Tensor) -> Tensor {
-        let probability =
-            |(member, snapshot): &(Discriminator, Snapshot)| mean_verdict(&member.logits(context, next), *snapshot);
+        let probability = |(member, snapshot): &(Discriminator, Snapshot)| mean_verdict(&member.logits(context, next), *snapshot);
         let sum = self.members.iter().map(probability).reduce(|a, b| a + b);
         let mean = sum.map_or_else(|| next.ones_like().select(-1, 0), |sum| sum / self.members.len() as f64);
         ((mean * -1.0 + 1.0) + EPS).log() * -1.0

@@ -351,7 +351,8 @@ impl WorldModel {
         let target = symlog(&rows(&sequence.seen.state));
         let foretold = symlog(&observed.foretold.view([-1, STATE_FEATURES as i64]));
         // What is seen needs no foretelling where a stream begins; what is told from pictures does.
-        let begins = if self.config.inputs == Inputs::Vision { sequence.begins.zeros_like() } else { sequence.begins.shallow_clone() };
+        let begins =
+            if self.config.inputs == Inputs::Vision { sequence.begins.zeros_like() } else { sequence.begins.shallow_clone() };
         let counts = (begins * -1.0 + 1.0).unsqueeze(-1) * sequence.learns.unsqueeze(0);
         let blind = sequence.blind.unsqueeze(-1);
         // Blind rows err more: each kind has its own variance, or the precision of a step would drown in that of many.

@@ -4,9 +4,9 @@
 use reverie_policy::{Checkpoint, Device};
 use tch::{Kind, Tensor};
 
-use super::{Beside, Tuner};
 use super::chain::{ChainConfig, ChunkNoise, DiffusionPolicy};
 use super::config::{PpoConfig, TuneConfig};
+use super::{Beside, Tuner};
 use crate::environment::{Environment, Forkable, Situation, Transition};
 use crate::error::Result;
 use crate::noise::Noise;
