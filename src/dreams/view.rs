@@ -10,8 +10,8 @@ use reverie_rerun::{Level, Plots, Viewer, ViewerOptions};
 use reverie_schema::{CONTROL_PERIOD_NS, N_ACT, Observation, RobotSpec, Stamp, scene::Scene};
 use reverie_sim::{Replay, Task};
 use reverie_world_model::{
-    ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, PlayData, RawPlay, SuccessCheckpoint,
-    SuccessClassifier, TrainedWorldModel, reduce, starts,
+    ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, RawPlay, SuccessCheckpoint, SuccessClassifier,
+    TrainedWorldModel, reduce,
 };
 use reverie_world_model::{Kind, Tensor};
 
@@ -160,9 +160,8 @@ fn dream(
         pictures: if has_cameras { pictures.to_vec() } else { Vec::new() },
         episodes: vec![0..1; 1],
     };
-    let data = PlayData::new(raw, Some(world.info.observation_normaliser.clone()), Device::Cpu)?;
     let mut noise = Noise::new(args.seed, "view dream", Device::Cpu);
-    let mut latent = starts(world, &data, &[0], 1, &mut noise);
+    let mut latent = world.follow(None, &[], raw, &mut noise)?;
     let conditioner = Conditioner::new(policy, args.task.name(), Device::Cpu)?;
     // Played as it is decoded on a robot: without the noise that exploring adds.
     let chain = ChainConfig { sampling_floor: 1e-3, ..config.finetune.chain.clone() };

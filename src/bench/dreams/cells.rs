@@ -209,7 +209,7 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
             for &seed in &seeds {
                 let tuned = runner.load(&cell, task, seed)?;
                 let first = runner.args.seed + seed * runner.args.episodes;
-                let (one, mean, worst) = runner.attempts(&tuned.checkpoint, decoder, task, first, runner.args.episodes)?;
+                let (one, mean, worst) = runner.attempts(&tuned.checkpoint, decoder, None, task, first, runner.args.episodes)?;
                 rate += one;
                 evaluations += mean;
                 most = most.max(worst);

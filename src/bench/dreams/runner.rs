@@ -172,29 +172,21 @@ impl<'a> Runner<'a> {
     /// Success under full decoding, in simulation.
     pub fn success(&self, checkpoint: &Checkpoint, task: Task, first: u64, episodes: u64) -> Result<Rate> {
         let decoder = (DecoderConfig::ddpm(), self.config.finetune.chain.rows);
-        Ok(self.attempts(checkpoint, &decoder, task, first, episodes)?.0)
+        Ok(self.attempts(checkpoint, &decoder, None, task, first, episodes)?.0)
     }
 
     /// The same, with the state told from pictures by the world model in `eyes`.
     pub fn success_seeing(&self, checkpoint: &Checkpoint, eyes: &Path, task: Task, first: u64, episodes: u64) -> Result<Rate> {
-        let rows = self.config.finetune.chain.rows;
-        let attempts = parallel::map(
-            episodes as usize,
-            parallel::cores(),
-            || {
-                let actor = Actor::policy(self.config, checkpoint, &DecoderConfig::ddpm(), rows, "cpu")?;
-                Ok(actor.seeing(ModelSight::load(self.config, eyes, rows)?))
-            },
-            |actor, index| attempt(self.config, actor, task, first + index as u64),
-        )?;
-        Ok(Rate { successes: attempts.iter().filter(|attempt| attempt.success).count() as u64, trials: episodes })
+        let decoder = (DecoderConfig::ddpm(), self.config.finetune.chain.rows);
+        Ok(self.attempts(checkpoint, &decoder, Some(eyes), task, first, episodes)?.0)
     }
 
-    /// Success, mean and most network evaluations of a plan.
+    /// Success, mean and most network evaluations of a plan; the state is told by the world model in `eyes`, if there is one.
     pub fn attempts(
         &self,
         checkpoint: &Checkpoint,
         (decoder, rows): &(DecoderConfig, usize),
+        eyes: Option<&Path>,
         task: Task,
         first: u64,
         episodes: u64,
@@ -202,7 +194,13 @@ impl<'a> Runner<'a> {
         let attempts = parallel::map(
             episodes as usize,
             parallel::cores(),
-            || Actor::policy(self.config, checkpoint, decoder, *rows, "cpu"),
+            || {
+                let actor = Actor::policy(self.config, checkpoint, decoder, *rows, "cpu")?;
+                match eyes {
+                    Some(folder) => Ok(actor.seeing(ModelSight::load(self.config, folder, *rows)?)),
+                    None => Ok(actor),
+                }
+            },
             |actor, index| attempt(self.config, actor, task, first + index as u64),
         )?;
         let successes = attempts.iter().filter(|attempt| attempt.success).count() as u64;
