@@ -166,6 +166,18 @@ fn play_that_is_gone_on_with_has_the_labels_of_play_in_one_go() {
 }
 
 #[test]
+fn play_keeps_to_the_tasks_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut drawer = labelled("0.05").to_vec();
+    drawer.extend(["--task", "open_drawer", "--task", "close_drawer"]);
+    succeeds(folder.path(), &drawer);
+    let reader = Reader::open(folder.path().join("play")).unwrap();
+    let labels = reader.episodes().iter().flat_map(|e| e.extra.as_ref().unwrap()["labels"].as_array().unwrap().clone());
+    let tasks: std::collections::BTreeSet<String> = labels.map(|label| label["task"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(tasks.into_iter().collect::<Vec<_>>(), ["close_drawer", "open_drawer"]);
+}
+
+#[test]
 fn play_that_ended_in_half_an_episode_goes_on_with_whole_ones() {
     let folder = tempfile::tempdir().unwrap();
     succeeds(folder.path(), &labelled("0.025"));

@@ -1,7 +1,7 @@
 """Updates per second of the state world model, written as one writes it in PyTorch: the peer of `reverie bench dreams --part speed`.
 
 Reads {"config": {...}, "updates": n, "threads": n} on standard input, prints one JSON line. The same sizes, the same batches (random
-numbers instead of play), the same loss, AdamW over all parameters, gradients clipped; plain modules, eager mode.
+numbers instead of play), blind stretches, heads and loss, AdamW over all parameters, gradients clipped; plain modules, eager mode.
 """
 
 import json
@@ -12,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-STATE, N_ACT = 51, 7
+STATE, N_ACT, SIGHTED, LATE = 51, 7, 3, 100
+POSITIONS = [0, 1, 2, 18, 19, 20, 21]
+OCTAVES = 5
+WAVES = STATE + 2 * len(POSITIONS) * OCTAVES
 
 
 def dense(n_in, n_out):
@@ -31,57 +34,95 @@ class Gru(nn.Module):
         return h + torch.sigmoid(update - 1) * (candidate - h)
 
 
+def heads(count, layers, n_in, hidden, n_out):
+    def one():
+        deeper = [dense(hidden, hidden) for _ in range(layers - 1)]
+        return nn.Sequential(dense(n_in, hidden), *deeper, nn.Linear(hidden, n_out))
+
+    return nn.ModuleList(one() for _ in range(count))
+
+
 def symlog(x):
     return torch.sign(x) * torch.log1p(torch.abs(x))
+
+
+def waves(state):
+    angle = state[..., POSITIONS, None] * (torch.pi * 2.0 ** torch.arange(OCTAVES))
+    return torch.cat([state, angle.sin().flatten(-2), angle.cos().flatten(-2)], -1)
 
 
 class WorldModel(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.c = c
-        stoch = c["groups"] * c["classes"]
-        hidden, deter = c["hidden"], c["deter"]
+        stoch, hidden, deter, count = c["groups"] * c["classes"], c["hidden"], c["deter"], c["heads"]
+        direct = WAVES + c["actions_per_step"] * N_ACT
         self.encoder = nn.Sequential(dense(STATE, c["embed"]), nn.Linear(c["embed"], c["embed"]))
-        self.input = dense(stoch + c["actions_per_step"] * N_ACT, hidden)
+        self.input = dense(stoch + direct, hidden)
         self.gru = Gru(hidden, deter)
-        self.prior = nn.ModuleList(
-            nn.Sequential(dense(deter, hidden), nn.Linear(hidden, stoch)) for _ in range(c["heads"])
-        )
+        self.prior_trunk = dense(deter + direct, hidden)
+        self.prior_heads = heads(count, 1, hidden, -(-hidden // 2), stoch)
         self.posterior_h = nn.Linear(deter, hidden)
         self.posterior_e = nn.Linear(c["embed"], hidden)
         self.posterior = nn.Sequential(dense(hidden, hidden), nn.Linear(hidden, stoch))
-        self.decoder = nn.Sequential(dense(deter + stoch, hidden), dense(hidden, hidden), nn.Linear(hidden, STATE))
+        self.decoder_heads = heads(count, 3, deter + direct + stoch, hidden, STATE)
+        self.register_buffer("spread", torch.zeros(2, STATE))
+        self.batches = [0, 0]
 
     def probabilities(self, logits):
         c = self.c
         p = logits.unflatten(-1, (c["groups"], c["classes"])).softmax(-1)
         return p * (1 - c["unimix"]) + c["unimix"] / c["classes"]
 
-    def forward(self, state, actions, begins, h, z):
+    def variance(self, kind, error):
+        self.batches[kind] += 1
+        self.spread[kind].lerp_(error.detach(), 1 / min(self.batches[kind], LATE))
+        return self.spread[kind] + self.c["least_deviation"] ** 2
+
+    def forward(self, state, actions, begins, blind, learns, h, z, x):
         c = self.c
         from_seen = self.posterior_e(self.encoder(symlog(state)))
-        latents, posteriors = [], []
+        posteriors, priors, foretold = [], [], []
         for t in range(state.shape[0]):
             keep = (1 - begins[t]).unsqueeze(-1)
-            h, z = h * keep, z * keep
-            h = self.gru(self.input(torch.cat([z, actions[t] * keep], -1)), h)
+            h, z, x = h * keep, z * keep, x * keep
+            direct = torch.cat([waves(x.detach()), actions[t] * keep], -1)
+            h = self.gru(self.input(torch.cat([z, direct], -1)), h)
+            known = torch.cat([h, direct], -1)
+            trunk = self.prior_trunk(known)
+            prior = self.probabilities(torch.stack([head(trunk) for head in self.prior_heads], 1))
             posterior = self.probabilities(self.posterior(F.silu(self.posterior_h(h) + from_seen[t])))
-            sample = torch.distributions.OneHotCategorical(probs=posterior.detach()).sample()
-            z = (sample + posterior - posterior.detach()).flatten(-2)
-            latents.append(torch.cat([h, z], -1))
+            head, dark = t % c["heads"], blind[t].unsqueeze(-1)
+            believed = torch.where(dark.unsqueeze(-1) > 0, prior[:, head].detach(), posterior)
+            sample = torch.distributions.OneHotCategorical(probs=believed.detach()).sample()
+            z = (sample + believed - believed.detach()).flatten(-2)
+            given = torch.cat([known, z], -1)
+            change = torch.stack([head(given) for head in self.decoder_heads], 1)
+            by_head = (x.unsqueeze(1) + change).clamp(-2, 2)
+            x = torch.where(dark > 0, by_head[:, head], state[t])
             posteriors.append(posterior)
-        latents, posterior = torch.stack(latents), torch.stack(posteriors)
-        error = (self.decoder(latents) - symlog(state)).square().flatten(0, 1).mean(0)
-        nll = 0.5 * (error + 1e-6).log().sum()
-        prior = self.probabilities(torch.stack([head(latents[..., : c["deter"]]) for head in self.prior], -2))
-        posterior = posterior.unsqueeze(2)
+            priors.append(prior)
+            foretold.append(by_head)
+        square = (symlog(torch.stack(foretold)) - symlog(state).unsqueeze(2)).square()
+        counts = (1 - begins).unsqueeze(-1) * learns
+        nll = 0
+        for kind, rows in enumerate([1 - blind, blind]):
+            weights = counts * rows.unsqueeze(-1)
+            if weights.sum() > 0:
+                error = (square * weights.unsqueeze(-1)).sum((0, 1, 2)) / weights.sum()
+                variance = self.variance(kind, error)
+                nll = nll + 0.5 * (error / variance + variance.log()).sum() * weights.sum() / counts.sum()
+        posterior, prior = torch.stack(posteriors).unsqueeze(2), torch.stack(priors)
+        weights = learns * (1 - blind).unsqueeze(-1)
+        weights = weights / weights.sum()
 
         def kl(q, p):
-            return (q * (q.log() - p.log())).sum((-1, -2)).clamp_min(c["free_nats"]).mean()
+            return (q * (q.log() - p.log())).sum((-1, -2))
 
-        balance = c["kl_balance"]
-        loss = nll + c["kl_scale"] * (balance * kl(posterior.detach(), prior) + (1 - balance) * kl(posterior, prior.detach()))
-        return loss, h.detach(), z.detach()
+        to_prior = (kl(posterior.detach(), prior) * weights).sum()
+        to_posterior = (kl(posterior, prior.detach()).clamp_min(c["free_nats"]) * weights).sum()
+        loss = nll + c["kl_scale"] * (c["kl_balance"] * to_prior + (1 - c["kl_balance"]) * to_posterior)
+        return loss, h.detach(), z.detach(), x.detach()
 
 
 def main():
@@ -94,13 +135,19 @@ def main():
     streams, sequence = c["streams"], c["sequence"]
     h = torch.zeros(streams, c["deter"])
     z = torch.zeros(streams, c["groups"] * c["classes"])
+    x = torch.zeros(streams, STATE)
+    times = torch.arange(sequence).unsqueeze(-1)
     seconds = []
     for _ in range(updates):
         begin = time.perf_counter()
         state = torch.rand(sequence, streams, STATE) * 2 - 1
         actions = torch.rand(sequence, streams, c["actions_per_step"] * N_ACT) * 2 - 1
         begins = (torch.rand(sequence, streams) < c["reset_probability"]).float()
-        loss, h, z = model(state, actions, begins, h, z)
+        first = torch.randint(SIGHTED, sequence, (streams,))
+        first = torch.where(torch.rand(streams) < c["blind"], first, sequence)
+        blind = (times >= first).float() * (1 - begins)
+        learns = 1 - F.one_hot(torch.randint(0, c["heads"], (streams,)), c["heads"]).float()
+        loss, h, z, x = model(state, actions, begins, blind, learns, h, z, x)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), c["grad_clip"])

@@ -25,6 +25,7 @@ use crate::{
     eyes::CameraName,
     parallel,
     report::write_results,
+    tasks::Selection,
 };
 
 /// Longest episode with cameras.
@@ -38,6 +39,9 @@ pub struct Args {
     /// Length of an episode, minutes
     #[arg(long, default_value_t = 2.0)]
     episode_minutes: f64,
+    /// Task that is played with, `mechanism` (the eight of drawer, slider, bulb and LED) or `all` (34); may be given more than once
+    #[arg(long = "task", value_name = "TASK", default_value = "all")]
+    tasks: Vec<Selection>,
     /// Scene; may be given more than once, the episodes take turns [default: sim.scene]
     #[arg(long = "scene", value_name = "A-D")]
     scenes: Vec<SceneId>,
@@ -57,6 +61,7 @@ struct Recipe<'a> {
     kind: &'static str,
     seed: u64,
     steps_per_episode: usize,
+    tasks: Vec<&'static str>,
     scenes: &'a [SceneId],
     cameras: &'a [CameraName],
     validation: bool,
@@ -80,7 +85,17 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
         "--episode-minutes is {}, must be at most {MINUTES_WITH_CAMERAS} with cameras: an episode's pictures wait in memory, 0.25 GB a minute",
         args.episode_minutes
     );
-    let recipe = Recipe { kind: "play", seed: *seed, steps_per_episode, scenes: &scenes, cameras, validation: args.validation };
+    let tasks = Selection::tasks(&args.tasks);
+    let names = tasks.iter().map(|task| task.name()).collect();
+    let recipe = Recipe {
+        kind: "play",
+        seed: *seed,
+        steps_per_episode,
+        tasks: names,
+        scenes: &scenes,
+        cameras,
+        validation: args.validation,
+    };
     let about = About::new(config, &recipe)?;
     let images = args.common.images(config);
     let mut recording = Recording::open(&out, &images, &about)?;
@@ -106,7 +121,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
                 let mut config = config.clone();
                 config.sim.scene = scene_of(&scenes, index);
                 let config = config.randomise.episode(&config, episode_seed);
-                let played = session::play(&config, cameras, episode_seed, steps);
+                let played = session::play(&config, &tasks, cameras, episode_seed, steps);
                 played.with_context(|| format!("episode {index}, seed {episode_seed}"))
             },
             |index, played| {

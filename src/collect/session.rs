@@ -39,8 +39,9 @@ enum Errand {
     Wander,
 }
 
-struct Session {
+struct Session<'a> {
     rig: Rig,
+    tasks: &'a [Task],
     scene: SceneId,
     pictures: Pictures,
     rng: ChaCha8Rng,
@@ -54,16 +55,16 @@ struct Session {
     clumsiness: Clumsiness,
 }
 
-/// Plays for `steps` control steps from a random start. The same arguments give the same play.
-pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) -> Result<Played> {
+/// Plays with `tasks` for `steps` control steps from a random start. The same arguments give the same play.
+pub fn play(config: &Config, tasks: &[Task], cameras: &[CameraName], seed: u64, steps: usize) -> Result<Played> {
     let scene = config.sim.scene;
     let mut rng = ChaCha8Rng::seed_from_u64(derive_seed(seed, "play"));
-    let rig = start(config, &mut rng, seed)?;
+    let rig = start(config, tasks, &mut rng, seed)?;
     let pictures = Pictures::new(config, cameras, &rig.world, seed)?;
     let played = Played { frames: Vec::new(), states: Vec::new(), images: Vec::new() };
     let (most_noise, clumsiness) = (config.collect.play_noise as f32, Clumsiness::new(seed));
-    let mut session =
-        Session { rig, scene, pictures, rng, played, steps, errs: config.collect.play_errs, most_noise, noise: 0.0, clumsiness };
+    let errs = config.collect.play_errs;
+    let mut session = Session { rig, tasks, scene, pictures, rng, played, steps, errs, most_noise, noise: 0.0, clumsiness };
     let mut errand = 0;
     while session.goes_on() {
         session.next(derive_seed(seed, &format!("errand {errand}")))?;
@@ -72,9 +73,9 @@ pub fn play(config: &Config, cameras: &[CameraName], seed: u64, steps: usize) ->
     Ok(session.played)
 }
 
-fn start(config: &Config, rng: &mut ChaCha8Rng, seed: u64) -> Result<Rig> {
+fn start(config: &Config, tasks: &[Task], rng: &mut ChaCha8Rng, seed: u64) -> Result<Rig> {
     for attempt in 0..START_TRIES {
-        let task = *Task::ALL.choose(rng).expect("34 tasks");
+        let task = *tasks.choose(rng).expect("a selection names a task");
         match Rig::new(config, task, derive_seed(seed, "play start").wrapping_add(attempt)) {
             Err(error) if error.is::<NoStart>() => {}
             rig => return rig,
@@ -83,7 +84,7 @@ fn start(config: &Config, rng: &mut ChaCha8Rng, seed: u64) -> Result<Rig> {
     bail!("no valid start for play in scene {} with seed {seed} in {START_TRIES} tries", config.sim.scene)
 }
 
-impl Session {
+impl Session<'_> {
     fn goes_on(&self) -> bool {
         self.played.frames.len() < self.steps
     }
@@ -102,7 +103,7 @@ impl Session {
         if !holds && self.rng.random_bool(WANDERS) {
             return Errand::Wander;
         }
-        let possible: Vec<Task> = Task::ALL.into_iter().filter(|&task| Expert::can_do(task, self.scene, &state)).collect();
+        let possible: Vec<Task> = self.tasks.iter().copied().filter(|&task| Expert::can_do(task, self.scene, &state)).collect();
         if holds && (possible.is_empty() || self.rng.random_bool(PUTS_DOWN)) {
             return Errand::PutDown;
         }

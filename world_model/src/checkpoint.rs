@@ -142,19 +142,8 @@ impl TrainedWorldModel {
         Ok(self.model.observe(&sequence, before.unwrap_or(&blank), noise).latents.get(0))
     }
 
-    /// State features that latents stand for, in their units, `[.., latent] -> [.., 51]`. What is one of two values, the gripper's
-    /// command and both lamps, is made so.
+    /// State features that latents stand for, in their units, `[.., latent] -> [.., 51]`.
     pub fn features(&self, latents: &Tensor) -> Tensor {
-        let features = self.model.state(latents) * &self.scale + &self.offset;
-        for (entry, low, high) in TWO_VALUED {
-            let mut column = features.select(-1, entry);
-            let middle = 0.5 * (low + high);
-            let snapped = column.gt(middle).to_kind(column.kind()) * (high - low) + low;
-            column.copy_(&snapped);
-        }
-        features
+        self.model.state(latents) * &self.scale + &self.offset
     }
 }
-
-/// Features of two values: index, and both.
-const TWO_VALUED: [(i64, f64, f64); 3] = [(17, -1.0, 1.0), (22, 0.0, 1.0), (23, 0.0, 1.0)];

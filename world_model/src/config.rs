@@ -74,7 +74,7 @@ pub struct WorldModelConfig {
     pub sequence: usize,
     /// Updates.
     pub updates: u64,
-    /// Largest learning rate (3e-4 in LUMOS; small models and short runs take 1e-3). It falls to a tenth along half a cosine.
+    /// Largest learning rate (3e-4 in LUMOS; small models and short runs take ten times that). It falls to a tenth along half a cosine.
     pub learning_rate: f64,
     /// Updates over which it rises from 0.
     pub warmup_updates: u64,
@@ -97,7 +97,7 @@ impl Default for WorldModelConfig {
         Self {
             inputs: Inputs::State,
             actions_per_step: 4,
-            deter: 256,
+            deter: 128,
             groups: 8,
             classes: 8,
             hidden: 256,
@@ -113,9 +113,9 @@ impl Default for WorldModelConfig {
             reset_probability: 0.01,
             blind: 0.5,
             streams: 32,
-            sequence: 16,
-            updates: 6_000,
-            learning_rate: 1e-3,
+            sequence: 8,
+            updates: 12_000,
+            learning_rate: 3e-3,
             warmup_updates: 500,
             weight_decay: 0.01,
             grad_clip: 100.0,

@@ -127,50 +127,69 @@ impl Gru {
     }
 }
 
-/// Several small networks of equal shape side by side, evaluated as one: `[n, n_in] -> [n, heads, n_out]`.
+/// Several [`Mlp`]s of equal shape side by side, evaluated as one: `[n, n_in] -> [n, heads, n_out]`.
 #[derive(Debug)]
 pub(crate) struct Heads {
+    /// Of all heads at once, since they have the same input: `[heads * hidden, n_in]` and `[heads * hidden]`.
     first: [Tensor; 2],
-    norm: [Tensor; 2],
-    second: [Tensor; 2],
-    heads: i64,
+    /// Of each head, `[heads, hidden, n_out]` and `[heads, 1, n_out]`; the output is the last.
+    deeper: Vec<[Tensor; 2]>,
+    /// After each layer but the output, `[heads, 1, hidden]` both.
+    norms: Vec<[Tensor; 2]>,
 }
 
 impl Heads {
     pub(crate) fn list(list: &mut ParameterList, name: &str, heads: usize, shape: MlpShape) {
-        let MlpShape { n_in, hidden, n_out, .. } = shape;
+        let MlpShape { n_in, hidden, layers, n_out } = shape;
         list.linear(&format!("{name}.0"), n_in, heads * hidden);
-        list.add(&format!("{name}.0.norm.weight"), &[heads, hidden], Init::Ones);
-        list.add(&format!("{name}.0.norm.bias"), &[heads, hidden], Init::Zeros);
         let bound = 1.0 / (hidden as f32).sqrt();
-        list.add(&format!("{name}.1.weight"), &[heads, hidden, n_out], Init::Uniform { bound });
-        list.add(&format!("{name}.1.bias"), &[heads, 1, n_out], Init::Uniform { bound });
+        for layer in 0..layers {
+            list.add(&format!("{name}.{layer}.norm.weight"), &[heads, 1, hidden], Init::Ones);
+            list.add(&format!("{name}.{layer}.norm.bias"), &[heads, 1, hidden], Init::Zeros);
+            let width = if layer + 1 == layers { n_out } else { hidden };
+            list.add(&format!("{name}.{}.weight", layer + 1), &[heads, hidden, width], Init::Uniform { bound });
+            list.add(&format!("{name}.{}.bias", layer + 1), &[heads, 1, width], Init::Uniform { bound });
+        }
     }
 
-    pub(crate) fn new(table: &TensorTable, name: &str) -> Self {
-        let pair = |layer: &str| ["weight", "bias"].map(|part| parameter(table, &format!("{name}.{layer}.{part}")));
-        let norm = pair("0.norm");
-        Self { first: pair("0"), heads: norm[0].size()[0], norm, second: pair("1") }
+    pub(crate) fn new(table: &TensorTable, name: &str, layers: usize) -> Self {
+        let pair = |layer: String| ["weight", "bias"].map(|part| parameter(table, &format!("{name}.{layer}.{part}")));
+        Self {
+            first: pair("0".into()),
+            deeper: (1..=layers).map(|layer| pair(layer.to_string())).collect(),
+            norms: (0..layers).map(|layer| pair(format!("{layer}.norm"))).collect(),
+        }
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        let hidden = self.norm[0].size()[1];
-        let h = x.linear(&self.first[0], Some(&self.first[1])).view([-1, self.heads, hidden]);
-        let h = h.layer_norm([hidden].as_slice(), None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
-        let h = (h * &self.norm[0] + &self.norm[1]).silu();
-        Tensor::baddbmm(&self.second[1], &h.transpose(0, 1), &self.second[0], 1.0, 1.0).transpose(0, 1)
+        let [heads, _, hidden] = self.shape();
+        let h = x.linear(&self.first[0], Some(&self.first[1])).view([-1, heads, hidden]).transpose(0, 1);
+        self.rest(h, 0, heads).transpose(0, 1)
     }
-}
 
-impl Heads {
     /// One head alone, `[n, n_in] -> [n, n_out]`.
     pub(crate) fn one(&self, x: &Tensor, head: i64) -> Tensor {
-        let hidden = self.norm[0].size()[1];
+        let hidden = self.shape()[2];
         let of = |t: &Tensor| t.narrow(0, head * hidden, hidden);
-        let h = x.linear(&of(&self.first[0]), Some(&of(&self.first[1])));
-        let h = h.layer_norm([hidden].as_slice(), None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
-        let h = (h * self.norm[0].get(head) + self.norm[1].get(head)).silu();
-        h.matmul(&self.second[0].get(head)) + self.second[1].get(head)
+        let h = x.linear(&of(&self.first[0]), Some(&of(&self.first[1]))).unsqueeze(0);
+        self.rest(h, head, 1).squeeze_dim(0)
+    }
+
+    /// What follows the first layer, of `count` heads from `head` on: `[count, n, hidden] -> [count, n, n_out]`.
+    fn rest(&self, mut h: Tensor, head: i64, count: i64) -> Tensor {
+        let of = |t: &Tensor| t.narrow(0, head, count);
+        let hidden = self.shape()[2];
+        for ([weight, bias], [scale, shift]) in self.deeper.iter().zip(&self.norms) {
+            let normal = h.layer_norm([hidden].as_slice(), None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
+            let active = (normal * of(scale) + of(shift)).silu();
+            h = Tensor::baddbmm(&of(bias), &active, &of(weight), 1.0, 1.0);
+        }
+        h
+    }
+
+    /// `[heads, 1, hidden]`.
+    fn shape(&self) -> [i64; 3] {
+        self.norms[0][0].size().try_into().expect("three dimensions")
     }
 }
 
@@ -203,25 +222,29 @@ mod tests {
         assert!((symlog(&Tensor::from(std::f64::consts::E - 1.0)).double_value(&[]) - 1.0).abs() < 1e-12);
     }
 
-    /// Each head is the small network that its slices of the parameters describe.
+    /// Each head is the network that its slices of the parameters describe.
     #[test]
     fn heads_side_by_side_equal_heads_one_by_one() {
         let mut list = ParameterList::default();
-        let shape = MlpShape { n_in: 3, hidden: 4, layers: 1, n_out: 2 };
+        let shape = MlpShape { n_in: 3, hidden: 4, layers: 2, n_out: 2 };
         Heads::list(&mut list, "h", 3, shape);
         let table = table(list);
         let x = Tensor::from_slice(&[0.3_f32, -1.0, 2.0, 0.1, 0.2, 0.3]).view([2, 3]);
-        let all = Heads::new(&table, "h").forward(&x);
+        let heads = Heads::new(&table, "h", 2);
+        let all = heads.forward(&x);
         assert_eq!(all.size(), [2, 3, 2]);
-        assert!((Heads::new(&table, "h").one(&x, 1) - all.select(1, 1)).abs().max().double_value(&[]) < 1e-6);
         let get = |name: &str| parameter(&table, name);
+        let active = |h: Tensor| {
+            let (mean, var) = (h.mean_dim([1_i64].as_slice(), true, Kind::Float), h.var_dim([1_i64].as_slice(), false, true));
+            ((h - mean) / (var + NORM_EPS).sqrt()).silu()
+        };
         for head in 0..3 {
             let rows = |name: &str| get(name).narrow(0, head * 4, 4);
-            let h = x.linear(&rows("h.0.weight"), Some(&rows("h.0.bias")));
-            let (mean, var) = (h.mean_dim([1_i64].as_slice(), true, Kind::Float), h.var_dim([1_i64].as_slice(), false, true));
-            let h = ((h - mean) / (var + NORM_EPS).sqrt()).silu();
-            let want = h.matmul(&get("h.1.weight").get(head)) + get("h.1.bias").get(head);
-            assert!((all.select(1, head) - want).abs().max().double_value(&[]) < 1e-5);
+            let h = active(x.linear(&rows("h.0.weight"), Some(&rows("h.0.bias"))));
+            let h = active(h.matmul(&get("h.1.weight").get(head)) + get("h.1.bias").get(head));
+            let want = h.matmul(&get("h.2.weight").get(head)) + get("h.2.bias").get(head);
+            assert!((all.select(1, head) - &want).abs().max().double_value(&[]) < 1e-5);
+            assert!((heads.one(&x, head) - &want).abs().max().double_value(&[]) < 1e-5);
         }
     }
 

@@ -10,7 +10,7 @@
 //! ```
 //! use reverie_world_model::{WorldModel, WorldModelConfig};
 //! let parameters: usize = WorldModel::parameters(&WorldModelConfig::default()).iter().map(|spec| spec.numel()).sum();
-//! assert_eq!(parameters, 1_375_743);
+//! assert_eq!(parameters, 1_912_703);
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -24,6 +24,7 @@ mod error;
 #[cfg(test)]
 mod gradient_check;
 mod layers;
+mod likelihood;
 mod morec;
 mod noise;
 mod predict;
@@ -42,12 +43,13 @@ pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, GuardedWorld, Imagine
 pub use environment::{Environment, Forkable, Returns, RewardScale, Situation, Transition, advantages};
 pub use error::WorldModelError;
 pub use layers::symlog;
+pub use likelihood::{Spread, balanced_kl, nll};
 pub use morec::{
     Discriminators, DynamicsReward, DynamicsRewardConfig, Plausibility, Snapshot, random_windows, train as train_dynamics_reward,
 };
 pub use noise::{Noise, sample_one_hot};
 pub use predict::{MlpDynamics, Moves, OpenLoop, Usual, disagreement, open_loop, usual_disagreement};
-pub use rssm::{CAMERAS, Foretold, Loss, Observed, Seen, Sequence, WorldModel, balanced_kl, gaussian_nll};
+pub use rssm::{CAMERAS, Foretold, Loss, Observed, Seen, Sequence, WorldModel};
 pub use store::{Info, Provenance, Stored};
 // The program composes latents and conditions; libtorch itself stays a dependency of this crate and of the policy.
 pub use success::{

@@ -95,14 +95,14 @@ pub struct MlpDynamics {
 }
 
 impl MlpDynamics {
-    /// Trains one with three hidden layers as wide as the model's memory.
+    /// Trains one with three hidden layers as wide as the model's.
     ///
     /// # Errors
     /// Too short episodes.
     pub fn train(data: &PlayData, episodes: &Range<usize>, config: &WorldModelConfig, updates: u64) -> Result<Self> {
         let mut list = ParameterList::default();
         let n_in = STATE_FEATURES + config.actions_per_step * N_ACT;
-        let shape = MlpShape { n_in, hidden: config.deter, layers: 3, n_out: STATE_FEATURES };
+        let shape = MlpShape { n_in, hidden: config.hidden, layers: 3, n_out: STATE_FEATURES };
         Mlp::list(&mut list, "mlp", shape);
         let values = initial_values(&list.0, derive_seed(config.seed, "mlp dynamics"));
         let mut parameters = FlatParameters::new(list.0, &values, data.device());

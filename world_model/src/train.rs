@@ -13,6 +13,7 @@ use crate::WorldModelError;
 use crate::config::WorldModelConfig;
 use crate::data::{Cursor, PlayData, Streams};
 use crate::error::Result;
+use crate::likelihood::Spread;
 use crate::noise::Noise;
 use crate::rssm::WorldModel;
 use crate::state::RunState;
@@ -61,6 +62,7 @@ pub struct WorldModelTrainer {
     optimiser: AdamW,
     streams: Streams,
     carried: Tensor,
+    spread: Spread,
     progress: WorldModelProgress,
 }
 
@@ -69,6 +71,7 @@ struct Rest {
     config: WorldModelConfig,
     data: [u64; 2],
     cursors: Vec<Option<Cursor>>,
+    batches: [u64; 2],
     progress: WorldModelProgress,
 }
 
@@ -94,6 +97,7 @@ impl WorldModelTrainer {
         let optimiser = AdamWConfig { betas: BETAS, eps: EPS, weight_decay: config.weight_decay };
         Ok(Self {
             carried: model.blank(config.streams as i64, &parameters.copy()),
+            spread: Spread::new(data.device()),
             optimiser: AdamW::new(&parameters.copy(), optimiser),
             streams: Streams::new(config.streams),
             progress: WorldModelProgress::default(),
@@ -173,7 +177,7 @@ impl WorldModelTrainer {
         let sequence = self.streams.next(&self.data, &self.train, &self.config, &mut rng);
         let mut noise = Noise::new(self.config.seed, "posterior", self.data.device()).part(update);
         let observed = self.model.observe(&sequence, &self.carried, &mut noise);
-        let loss = self.model.loss(&sequence, &observed);
+        let loss = self.model.loss(&sequence, &observed, &mut self.spread);
         let mut gradient = self.parameters.gradient(&loss.total);
 
         let _guard = tch::no_grad_guard();
@@ -209,6 +213,7 @@ impl WorldModelTrainer {
             config: self.config.clone(),
             data: self.data.fingerprint(),
             cursors: self.streams.cursors().to_vec(),
+            batches: self.spread.batches,
             progress: self.progress,
         };
         let parameters = self.parameters.copy();
@@ -219,6 +224,7 @@ impl WorldModelTrainer {
                 ("first_moment", &self.optimiser.first),
                 ("second_moment", &self.optimiser.second),
                 ("carried", &self.carried),
+                ("errors", &self.spread.errors),
             ],
             &rest,
         )
@@ -244,8 +250,10 @@ impl WorldModelTrainer {
         let first = state.tensor("first_moment", &n, device)?;
         let second = state.tensor("second_moment", &n, device)?;
         self.carried = state.tensor("carried", &self.carried.size(), device)?;
+        let errors = state.tensor("errors", &self.spread.errors.size(), device)?;
         self.parameters.assign(&parameters);
         (self.optimiser.first, self.optimiser.second) = (first, second);
+        self.spread = Spread { errors, batches: rest.batches };
         self.streams = Streams::resume(rest.cursors);
         self.progress = rest.progress;
         Ok(())
