@@ -181,9 +181,33 @@ impl Stops {
         let [lower, upper] = self.range;
         let at_lower = q + q_dot.min(0.0) * dt < lower + self.reach;
         let at_upper = q + q_dot.max(0.0) * dt > upper - self.reach;
+        // A joint that is flung through its whole range within the step can't be held at both ends: the nearer one counts.
+        let (at_lower, at_upper) = match (at_lower, at_upper) {
+            (true, true) => (q - lower <= upper - q, q - lower > upper - q),
+            other => other,
+        };
         let limits = &mut joint.limits[axis as usize];
         limits.min = if at_lower { lower.max(q + JUST_BEYOND) } else { lower };
         limits.max = if at_upper { upper.min(q - JUST_BEYOND) } else { upper };
         joint.limit_axes.set(axis.into(), at_lower || at_upper);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At any place and speed the limits leave room: rapier panics where the lower one is above the upper.
+    #[test]
+    fn stops_never_cross() {
+        let stops = Stops { range: [0.0, 0.04], reach: 0.001 };
+        for q in [-0.001, 0.0, 0.0005, 0.02, 0.0395, 0.04, 0.041] {
+            for q_dot in [-100.0, -1.0, 0.0, 1.0, 100.0] {
+                let mut joint = GenericJoint::default();
+                stops.set(&mut joint, JointAxis::LinX, [q, q_dot], 1e-3);
+                let limits = joint.limits[JointAxis::LinX as usize];
+                assert!(limits.min < limits.max, "{q} {q_dot}: {limits:?}");
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 const MOST_STEPS: usize = 200;
 /// Shares of skills that go otherwise than planned.
 const GIVES_UP: f64 = 0.08;
-const WANDERS: f64 = 0.07;
+const WANDERS: f64 = 0.12;
 /// Share of held blocks that are put down on the table although there is a task for them.
 const PUTS_DOWN: f64 = 0.25;
 /// Starts tried before giving up on a seed.
@@ -126,7 +126,7 @@ impl Session<'_> {
         };
         let mut expert = if self.rng.random_bool(self.errs) {
             let mut off = || self.rng.random_range(-0.03..0.03_f32);
-            let off_m = [off(), off(), off().abs()];
+            let off_m = [off(), off(), off()];
             let steps = self.rng.random_range(25..80);
             expert.erring(off_m, steps)
         } else {
@@ -154,9 +154,10 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The hand goes to a random point over the table, or stays a while.
+    /// The hand goes to a random point over, on or before the table, or stays a while. It may press on what is in its way: a world model
+    /// that has never seen that lets hands pass through tables.
     fn wander(&mut self) -> Result<()> {
-        let point = [self.rng.random_range(-0.3..0.35), self.rng.random_range(-0.30..-0.05), self.rng.random_range(0.50..0.66)];
+        let point = [self.rng.random_range(-0.3..0.35), self.rng.random_range(-0.45..-0.05), self.rng.random_range(0.35..0.66)];
         let gripper = if self.rng.random() { GripperCommand::Open } else { GripperCommand::Close };
         let speed = self.rng.random_range(0.0..0.9_f32);
         for _ in 0..self.rng.random_range(10..50) {

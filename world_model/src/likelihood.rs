@@ -9,7 +9,7 @@ use crate::config::WorldModelConfig;
 /// one scale for both the precision of a step would drown in that of many.
 #[derive(Debug)]
 pub struct Spread {
-    /// Half-ranges, or their squares where a feature has two values, `[2, 51]`.
+    /// Half-ranges, or their squares where a feature is Gaussian, `[2, 51]`.
     pub errors: Tensor,
     /// Batches so far, of each kind.
     pub batches: [u64; 2],
@@ -34,16 +34,16 @@ impl Spread {
     }
 }
 
-/// Errors of features: absolute ones, rounded off below `least`, and squared ones where `two_valued` is 1.
-pub(crate) fn errors(mean: &Tensor, target: &Tensor, two_valued: &Tensor, least: f64) -> Tensor {
+/// Errors of features: absolute ones, rounded off below `least`, and squared ones where `gaussian` is 1.
+pub(crate) fn errors(mean: &Tensor, target: &Tensor, gaussian: &Tensor, least: f64) -> Tensor {
     let square = (mean - target).square() + least.powi(2);
-    square.where_self(&two_valued.gt(0.5), &square.sqrt())
+    square.where_self(&gaussian.gt(0.5), &square.sqrt())
 }
 
 /// Mean negative log-likelihood of rows from their mean error, `[features]`, at a scale, `[features]`: under Laplace distributions, and
-/// under Gaussians where `two_valued` is 1; constants are left out.
-pub fn nll(error: &Tensor, scale: &Tensor, two_valued: &Tensor) -> Tensor {
-    ((error / scale + scale.log()) * (two_valued * -0.5 + 1.0)).sum(error.kind())
+/// under Gaussians where `gaussian` is 1; constants are left out.
+pub fn nll(error: &Tensor, scale: &Tensor, gaussian: &Tensor) -> Tensor {
+    ((error / scale + scale.log()) * (gaussian * -0.5 + 1.0)).sum(error.kind())
 }
 
 /// Divergence of the heads from the posterior, in nats: the mean as it is, and balanced with free nats, for the loss.
@@ -118,11 +118,11 @@ mod tests {
         assert!(gradient_error(&q, |q| loss(q, &p), |q| plain(q, &p) * 0.2) < 1e-7);
 
         // Two features, Laplace's and Gaussian; their negative log-likelihoods, each for itself, at the optimal scale.
-        let two_valued = Tensor::from_slice(&[0.0_f64, 1.0]);
+        let gaussian = Tensor::from_slice(&[0.0_f64, 1.0]);
         let (mean, target) = (noise.normal(&[5, 2]).to_kind(Kind::Double), noise.normal(&[5, 2]).to_kind(Kind::Double));
-        let of = |mean: &Tensor| errors(mean, &target, &two_valued, 1e-9).mean_dim([0_i64].as_slice(), false, Kind::Double);
+        let of = |mean: &Tensor| errors(mean, &target, &gaussian, 1e-9).mean_dim([0_i64].as_slice(), false, Kind::Double);
         let scale = of(&mean);
-        let loss = |mean: &Tensor| nll(&of(mean), &scale, &two_valued);
+        let loss = |mean: &Tensor| nll(&of(mean), &scale, &gaussian);
         assert!(gradient_error(&mean, loss, loss) < 1e-6);
         let error = |i: i64, j: i64| mean.double_value(&[i, j]) - target.double_value(&[i, j]);
         let absolute = (0..5).map(|i| error(i, 0).abs()).sum::<f64>() / 5.0;
@@ -136,8 +136,8 @@ mod tests {
     fn what_seldom_moves_is_foretold_to_stay() {
         let target = Tensor::from_slice(&[0.0_f64, 0.0, 0.0, 1.0]).view([4, 1]);
         let laplace = Tensor::zeros([1], (Kind::Double, Device::Cpu));
-        let of = |guess: f64, two_valued: &Tensor| {
-            errors(&(target.zeros_like() + guess), &target, two_valued, 1e-6).mean(Kind::Double).double_value(&[])
+        let of = |guess: f64, gaussian: &Tensor| {
+            errors(&(target.zeros_like() + guess), &target, gaussian, 1e-6).mean(Kind::Double).double_value(&[])
         };
         assert!(of(0.0, &laplace) < of(0.25, &laplace));
         assert!(of(0.0, &laplace.ones_like()) > of(0.25, &laplace.ones_like()));

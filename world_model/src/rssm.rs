@@ -19,17 +19,17 @@
 //! Deviations from DreamerV3 and LUMOS. The state is foretold as a change of the state before, as models of states do (PETS, MOPO): what
 //! nobody touches stays where it is, whereas categoricals that are drawn anew at every step let a drawer wander. Whether a finger meets a
 //! lever or passes beside it is a matter of millimetres in half a metre, which does not survive a normalised memory: prior and decoder are
-//! given state and actions themselves, and positions also as waves (Fourier features; Tancik et al. 2020). The decoder's distribution is
-//! Laplace's, whose best guess is the median: one that may be held or not stays where it is or moves along, while under a Gaussian, whose
-//! best guess is the mean, a drawer creeps open beside a hand that misses it, and policies learn to wait for that. Features of two values,
-//! the gripper's command and both lamps, are Gaussian, since a lamp that is rarely switched would never be under a median, and are made one
-//! of both for the next step. The scale, one per feature, is the mean error of late (the optimal one; Rybkin et al. 2021, who take the
-//! batch's own), of what is seen and of what is not apart, so that none has to be chosen between millimetres and nats. It must be of many
-//! batches: in most no lamp is switched, and a model for which a batch's own error is the measure learns to foretell that none ever is.
-//! Free nats spare the posterior alone: a prior that stops learning a nat short of it draws what never happens, at every step of a dream.
-//! There are several heads, each with a prior and a decoder of its own, and each leaves out a share of the episodes: where the data end
-//! they foretell different things. The GRU normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers of
-//! two.
+//! given state and actions themselves, and positions also as waves (Fourier features; Tancik et al. 2020). What lies about has a Laplace
+//! distribution, whose best guess is the median: a drawer that may be held or not stays where it is or moves along, while under a Gaussian,
+//! whose best guess is the mean, it creeps open beside a hand that misses it, and policies learn to wait for that. What the robot measures
+//! of itself is Gaussian (fingers that close on something in most of the cases would stay open on nothing under a median), and so are the
+//! lamps, which under a median would never be switched; features of two values, the gripper's command and both lamps, are made one of both
+//! for the next step. The scale, one per feature, is the mean error of late (the optimal one; Rybkin et al. 2021, who take the batch's
+//! own), of what is seen and of what is not apart, so that none has to be chosen between millimetres and nats. It must be of many batches:
+//! in most no lamp is switched, and a model for which a batch's own error is the measure learns to foretell that none ever is. Free nats
+//! spare the posterior alone: a prior that stops learning a nat short of it draws what never happens, at every step of a dream. There are
+//! several heads, each with a prior and a decoder of its own, and each leaves out a share of the episodes: where the data end they foretell
+//! different things. The GRU normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers of two.
 
 use reverie_policy::{Linear, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable};
 use reverie_schema::N_ACT;
@@ -127,6 +127,8 @@ pub struct WorldModel {
     camera_decoders: Vec<CameraDecoder>,
     /// 1 for features of two values, `[51]`.
     two_valued: Tensor,
+    /// 1 for features whose distribution is Gaussian, `[51]`.
+    gaussian: Tensor,
 }
 
 /// The next latents, as one model or several heads of it foretell them.
@@ -177,9 +179,13 @@ impl WorldModel {
     pub fn new(config: &WorldModelConfig, table: &TensorTable) -> Self {
         let cameras: &[&str] = if config.inputs.has_cameras() { &CAMERAS } else { &[] };
         let posterior_norm = Dense::new(table, "posterior.0");
-        let two_valued: Vec<f32> = (0..STATE_FEATURES).map(|feature| f32::from(TWO_VALUED.contains(&feature))).collect();
+        let mask = |holds: &dyn Fn(usize) -> bool| {
+            let entries: Vec<f32> = (0..STATE_FEATURES).map(|feature| f32::from(holds(feature))).collect();
+            Tensor::from_slice(&entries).to_device(posterior_norm.device())
+        };
         Self {
-            two_valued: Tensor::from_slice(&two_valued).to_device(posterior_norm.device()),
+            two_valued: mask(&|feature| TWO_VALUED.contains(&feature)),
+            gaussian: mask(&|feature| feature < PROPRIO || TWO_VALUED.contains(&feature)),
             config: config.clone(),
             state_encoder: Mlp::new(table, "encoder.state", 1),
             camera_encoders: cameras.iter().map(|c| CameraEncoder::new(table, &format!("encoder.{c}"))).collect(),
@@ -387,7 +393,7 @@ impl WorldModel {
         let counts = (begins * -1.0 + 1.0).unsqueeze(-1) * sequence.learns.unsqueeze(0);
         let blind = sequence.blind.unsqueeze(-1);
         let total = counts.sum(counts.kind()).clamp_min(1.0);
-        let errors = errors(&foretold, &target, &self.two_valued, self.config.least_deviation);
+        let errors = errors(&foretold, &target, &self.gaussian, self.config.least_deviation);
         let mut state = total.zeros_like();
         for (kind, rows) in [&blind * -1.0 + 1.0, blind].iter().enumerate() {
             let weights = (&counts * rows).flatten(0, 2);
@@ -395,7 +401,7 @@ impl WorldModel {
             if count.double_value(&[]) > 0.0 {
                 let share = (weights / &count).unsqueeze(-1);
                 let error = (&errors * &share).sum_dim_intlist([0_i64].as_slice(), false, share.kind());
-                state += nll(&error, &spread.take(kind, &error), &self.two_valued) * (count / &total);
+                state += nll(&error, &spread.take(kind, &error), &self.gaussian) * (count / &total);
             }
         }
         let mut pictures = state.zeros_like();
@@ -580,7 +586,8 @@ mod tests {
         assert_eq!(model.state(&observed.latents.get(0)), sequence.seen.state.get(0), "what is seen is known");
     }
 
-    /// DiWA's world model has 39.9 million parameters. (Padded convolutions end in larger pictures: half the channels; decoders with more layers: a smaller embedding.)
+    /// DiWA's world model has 39.9 million parameters. (Padded convolutions end in larger pictures: half the channels; deeper decoders: a smaller
+    /// embedding.)
     #[test]
     fn the_large_preset_has_the_published_size() {
         let config = WorldModelConfig {
