@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 STATE, N_ACT, SIGHTED, LATE = 51, 7, 3, 100
+PROPRIO, TWO_VALUED = 18, [17, 22, 23]
 POSITIONS = [0, 1, 2, 18, 19, 20, 21]
 OCTAVES = 5
 WAVES = STATE + 2 * len(POSITIONS) * OCTAVES
@@ -67,6 +68,8 @@ class WorldModel(nn.Module):
         self.posterior = nn.Sequential(dense(hidden, hidden), nn.Linear(hidden, stoch))
         self.decoder_heads = heads(count, 3, deter + direct + stoch, hidden, STATE)
         self.register_buffer("spread", torch.zeros(2, STATE))
+        self.register_buffer("two_valued", torch.tensor([float(i in TWO_VALUED) for i in range(STATE)]))
+        self.register_buffer("gaussian", torch.tensor([i < PROPRIO or i in TWO_VALUED for i in range(STATE)]))
         self.batches = [0, 0]
 
     def probabilities(self, logits):
@@ -74,10 +77,10 @@ class WorldModel(nn.Module):
         p = logits.unflatten(-1, (c["groups"], c["classes"])).softmax(-1)
         return p * (1 - c["unimix"]) + c["unimix"] / c["classes"]
 
-    def variance(self, kind, error):
+    def scale(self, kind, error):
         self.batches[kind] += 1
         self.spread[kind].lerp_(error.detach(), 1 / min(self.batches[kind], LATE))
-        return self.spread[kind] + self.c["least_deviation"] ** 2
+        return self.spread[kind].clone()
 
     def forward(self, state, actions, begins, blind, learns, h, z, x):
         c = self.c
@@ -99,19 +102,23 @@ class WorldModel(nn.Module):
             given = torch.cat([known, z], -1)
             change = torch.stack([head(given) for head in self.decoder_heads], 1)
             by_head = (x.unsqueeze(1) + change).clamp(-2, 2)
-            x = torch.where(dark > 0, by_head[:, head], state[t])
+            told = by_head[:, head]
+            told = told + ((told.sign() - told) * self.two_valued).detach()
+            x = torch.where(dark > 0, told, state[t])
             posteriors.append(posterior)
             priors.append(prior)
             foretold.append(by_head)
-        square = (symlog(torch.stack(foretold)) - symlog(state).unsqueeze(2)).square()
+        square = (symlog(torch.stack(foretold)) - symlog(state).unsqueeze(2)).square() + c["least_deviation"] ** 2
+        errors = torch.where(self.gaussian, square, square.sqrt())
+        half = torch.where(self.gaussian, 0.5, 1.0)
         counts = (1 - begins).unsqueeze(-1) * learns
         nll = 0
         for kind, rows in enumerate([1 - blind, blind]):
             weights = counts * rows.unsqueeze(-1)
             if weights.sum() > 0:
-                error = (square * weights.unsqueeze(-1)).sum((0, 1, 2)) / weights.sum()
-                variance = self.variance(kind, error)
-                nll = nll + 0.5 * (error / variance + variance.log()).sum() * weights.sum() / counts.sum()
+                error = (errors * weights.unsqueeze(-1)).sum((0, 1, 2)) / weights.sum()
+                scale = self.scale(kind, error)
+                nll = nll + ((error / scale + scale.log()) * half).sum() * weights.sum() / counts.sum()
         posterior, prior = torch.stack(posteriors).unsqueeze(2), torch.stack(priors)
         weights = learns * (1 - blind).unsqueeze(-1)
         weights = weights / weights.sum()

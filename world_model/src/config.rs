@@ -60,7 +60,7 @@ pub struct WorldModelConfig {
     pub kl_scale: f64,
     /// Share of it that trains the prior (0.8); the rest holds the posterior back.
     pub kl_balance: f64,
-    /// Least standard deviation of a foretold feature, half-ranges: what is finer is nobody's concern.
+    /// Error of a foretold feature below which errors are rounded off, half-ranges: what is finer is nobody's concern.
     pub least_deviation: f64,
     /// Weight of the squared error of pictures in [-1, 1], summed over pixels (0.5 in DiWA, with a divergence that weighs 0.3).
     pub picture_scale: f64,

@@ -75,7 +75,7 @@ mod tests {
 
     /// The first batch counts whole, later ones a share; the two kinds don't mix.
     #[test]
-    fn the_variance_is_the_error_of_late() {
+    fn the_scale_is_the_error_of_late() {
         let mut spread = Spread::new(Device::Cpu);
         let error = |value: f64| Tensor::full([STATE_FEATURES as i64], value, (Kind::Float, Device::Cpu));
         assert_eq!(spread.take(0, &error(4.0)), error(4.0));
