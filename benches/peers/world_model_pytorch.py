@@ -1,7 +1,7 @@
 """Updates per second of the state world model, written as one writes it in PyTorch: the peer of `reverie bench dreams --part speed`.
 
 Reads {"config": {...}, "updates": n, "threads": n} on standard input, prints one JSON line. The same sizes, the same batches (random
-numbers instead of play), blind stretches, heads and loss, AdamW over all parameters, gradients clipped; plain modules, eager mode.
+numbers instead of play), blind stretches, leads, heads and loss, AdamW over all parameters, gradients clipped; plain modules, eager mode.
 """
 
 import json
@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-STATE, N_ACT, SIGHTED, LATE = 51, 7, 3, 100
+STATE, N_ACT, LEAD, SIGHTED, LATE = 51, 7, 3, 3, 100
+STEP = 0.02 / 0.04  # leash lengths that a full-scale action commands
+LEASHES = 10.0  # in a half-range of a position
 PROPRIO, TWO_VALUED = 18, [17, 22, 23]
 POSITIONS = [0, 1, 2, 18, 19, 20, 21]
 OCTAVES = 5
@@ -52,12 +54,22 @@ def waves(state):
     return torch.cat([state, angle.sin().flatten(-2), angle.cos().flatten(-2)], -1)
 
 
+@torch.no_grad()
+def lead_after(lead, actions, before, after):
+    rows = actions.unflatten(-1, (-1, N_ACT))[..., :LEAD] * STEP
+    moved = (after[..., :LEAD] - before[..., :LEAD]) * LEASHES / rows.shape[-2]
+    for row in range(rows.shape[-2]):
+        lead = lead + rows[..., row, :] - moved
+        lead = lead / lead.norm(dim=-1, keepdim=True).clamp_min(1)
+    return lead
+
+
 class WorldModel(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.c = c
         stoch, hidden, deter, count = c["groups"] * c["classes"], c["hidden"], c["deter"], c["heads"]
-        direct = WAVES + c["actions_per_step"] * N_ACT
+        direct = WAVES + LEAD + c["actions_per_step"] * N_ACT
         self.encoder = nn.Sequential(dense(STATE, c["embed"]), nn.Linear(c["embed"], c["embed"]))
         self.input = dense(stoch + direct, hidden)
         self.gru = Gru(hidden, deter)
@@ -82,14 +94,15 @@ class WorldModel(nn.Module):
         self.spread[kind].lerp_(error.detach(), 1 / min(self.batches[kind], LATE))
         return self.spread[kind].clone()
 
-    def forward(self, state, actions, begins, blind, learns, h, z, x):
+    def forward(self, state, leads, actions, begins, blind, learns, h, z, lead, x):
         c = self.c
         from_seen = self.posterior_e(self.encoder(symlog(state)))
         posteriors, priors, foretold = [], [], []
         for t in range(state.shape[0]):
             keep = (1 - begins[t]).unsqueeze(-1)
-            h, z, x = h * keep, z * keep, x * keep
-            direct = torch.cat([waves(x.detach()), actions[t] * keep], -1)
+            h, z, lead, x = h * keep, z * keep, lead * keep, x * keep
+            before, taken = x, actions[t] * keep
+            direct = torch.cat([waves(x.detach()), lead, taken], -1)
             h = self.gru(self.input(torch.cat([z, direct], -1)), h)
             known = torch.cat([h, direct], -1)
             trunk = self.prior_trunk(known)
@@ -105,6 +118,7 @@ class WorldModel(nn.Module):
             told = by_head[:, head]
             told = told + ((told.sign() - told) * self.two_valued).detach()
             x = torch.where(dark > 0, told, state[t])
+            lead = torch.where(dark > 0, lead_after(lead, taken, before, x), leads[t])
             posteriors.append(posterior)
             priors.append(prior)
             foretold.append(by_head)
@@ -129,7 +143,7 @@ class WorldModel(nn.Module):
         to_prior = (kl(posterior.detach(), prior) * weights).sum()
         to_posterior = (kl(posterior, prior.detach()).clamp_min(c["free_nats"]) * weights).sum()
         loss = nll + c["kl_scale"] * (c["kl_balance"] * to_prior + (1 - c["kl_balance"]) * to_posterior)
-        return loss, h.detach(), z.detach(), x.detach()
+        return loss, h.detach(), z.detach(), lead, x.detach()
 
 
 def main():
@@ -142,19 +156,21 @@ def main():
     streams, sequence = c["streams"], c["sequence"]
     h = torch.zeros(streams, c["deter"])
     z = torch.zeros(streams, c["groups"] * c["classes"])
+    lead = torch.zeros(streams, LEAD)
     x = torch.zeros(streams, STATE)
     times = torch.arange(sequence).unsqueeze(-1)
     seconds = []
     for _ in range(updates):
         begin = time.perf_counter()
         state = torch.rand(sequence, streams, STATE) * 2 - 1
+        leads = torch.rand(sequence, streams, LEAD) * 0.5
         actions = torch.rand(sequence, streams, c["actions_per_step"] * N_ACT) * 2 - 1
         begins = (torch.rand(sequence, streams) < c["reset_probability"]).float()
         first = torch.randint(SIGHTED, sequence, (streams,))
         first = torch.where(torch.rand(streams) < c["blind"], first, sequence)
         blind = (times >= first).float() * (1 - begins)
         learns = 1 - F.one_hot(torch.randint(0, c["heads"], (streams,)), c["heads"]).float()
-        loss, h, z, x = model(state, actions, begins, blind, learns, h, z, x)
+        loss, h, z, lead, x = model(state, leads, actions, begins, blind, learns, h, z, lead, x)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), c["grad_clip"])

@@ -18,6 +18,8 @@ const MOST_STEPS: usize = 200;
 /// Shares of skills that go otherwise than planned.
 const GIVES_UP: f64 = 0.08;
 const WANDERS: f64 = 0.15;
+/// Share of skills before which the hand rests.
+const RESTS: f64 = 0.4;
 /// Share of wanderings that stay about a mechanism.
 const FEELS: f64 = 0.5;
 /// Share of held blocks that are put down on the table although there is a task for them.
@@ -119,6 +121,9 @@ impl Session<'_> {
     }
 
     fn skill(&mut self, errand: &Errand, seed: u64) -> Result<()> {
+        if !Expert::holds_block(&self.rig.world.scene_state()) && self.rng.random_bool(RESTS) && !self.rest()? {
+            return Ok(());
+        }
         let expert = match *errand {
             Errand::Task(task) => {
                 self.rig.begin(task);
@@ -154,6 +159,20 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The hand stays where it is for a moment, mostly open, as at the beginning of every episode. Whether the time goes on.
+    fn rest(&mut self) -> Result<bool> {
+        let noise = std::mem::take(&mut self.noise);
+        let gripper = if self.rng.random_bool(0.8) { GripperCommand::Open } else { GripperCommand::Close };
+        for _ in 0..self.rng.random_range(2..12) {
+            let observation = self.rig.observe();
+            if !self.step(observation, Action::hold(gripper))? {
+                return Ok(false);
+            }
+        }
+        self.noise = noise;
+        Ok(true)
     }
 
     /// The hand goes to a random point over, on or before the table, or feels its way about a mechanism, or stays a while. It may press on

@@ -97,7 +97,7 @@ impl TrainedWorldModel {
         let table = checkpoint.table(device)?;
         let info = checkpoint.info.clone();
         Ok(Self {
-            model: WorldModel::new(&info.config, &table),
+            model: WorldModel::new(&info.config, &info.observation_normaliser, &table),
             dynamics_reward: DynamicsReward::new(&table, &info.snapshots),
             identity: checkpoint.identity()?,
             offset: Tensor::from_slice(&info.observation_normaliser.offset).to_device(device),
@@ -131,13 +131,15 @@ impl TrainedWorldModel {
         }
         let mut sequence = data.windows(&[0], 1, config);
         let blank = self.model.blank(1, &sequence.actions);
-        if before.is_some() {
+        if let Some(before) = before {
             let want = config.actions_per_step * N_ACT;
             if actions.len() != want {
                 return Err(WorldModelError::mismatch("action entries since the last look", want, actions.len()));
             }
             sequence.begins = sequence.begins.zeros_like();
             sequence.actions = Tensor::from_slice(actions).view([1, 1, -1]).to_device(self.device);
+            sequence.seen.lead =
+                self.model.lead_after(before, &sequence.actions.get(0), &sequence.seen.state.get(0)).unsqueeze(0);
         }
         Ok(self.model.observe(&sequence, before.unwrap_or(&blank), noise).latents.get(0))
     }

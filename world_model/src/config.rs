@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::WorldModelError;
 use crate::error::Result;
+use crate::lead::LEAD;
 
 /// What a world model sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,9 +134,9 @@ impl WorldModelConfig {
         self.groups * self.classes
     }
 
-    /// Entries of a latent: deterministic part, stochastic part, state features.
+    /// Entries of a latent: deterministic part, stochastic part, lead, state features.
     pub const fn latent(&self) -> usize {
-        self.deter + self.stoch() + STATE_FEATURES
+        self.deter + self.stoch() + LEAD + STATE_FEATURES
     }
 
     /// Learning rate of the update with index `update`.

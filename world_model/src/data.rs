@@ -11,6 +11,7 @@ use crate::WorldModelError;
 use crate::cameras::PICTURE_PX;
 use crate::config::{SIGHTED, WorldModelConfig};
 use crate::error::Result;
+use crate::lead::{LEAD, leads_of};
 use crate::rssm::{CAMERAS, Seen, Sequence};
 
 /// Bytes of a picture.
@@ -38,6 +39,8 @@ pub struct PlayData {
     state: Tensor,
     /// `[frames, 7]`.
     actions: Tensor,
+    /// `[frames, 3]`.
+    leads: Tensor,
     /// Bytes, `[frames, 3, 64, 64]`; empty without cameras.
     pictures: Vec<Tensor>,
     episodes: Vec<Range<usize>>,
@@ -76,6 +79,11 @@ impl PlayData {
             Some(normaliser) => normaliser,
             None => MinMax::fit(&raw.state, STATE_FEATURES)?,
         };
+        let mut leads = Vec::with_capacity(frames * LEAD);
+        for episode in &raw.episodes {
+            let rows = |width: usize| episode.start * width..episode.end * width;
+            leads.extend(leads_of(&raw.state[rows(STATE_FEATURES)], &raw.actions[rows(N_ACT)]));
+        }
         let mut state = raw.state;
         normaliser.normalise(&mut state);
         let pictures = raw.pictures.iter().map(|bytes| {
@@ -85,6 +93,7 @@ impl PlayData {
         Ok(Self {
             state: Tensor::from_slice(&state).view([-1, STATE_FEATURES as i64]).to_device(device),
             actions: Tensor::from_slice(&raw.actions).view([-1, N_ACT as i64]).to_device(device),
+            leads: Tensor::from_slice(&leads).view([-1, LEAD as i64]).to_device(device),
             pictures: pictures.collect(),
             episodes: raw.episodes,
             normaliser,
@@ -130,12 +139,13 @@ impl PlayData {
             size.extend(&tensor.size()[1..]);
             tensor.view(size.as_slice())
         };
-        let state = shaped(self.state.index_select(0, &flat.to_device(self.device())));
+        let on_device = flat.to_device(self.device());
+        let [state, lead] = [&self.state, &self.leads].map(|rows| shaped(rows.index_select(0, &on_device)));
         // Pictures stay in main memory until they are wanted.
         let on_host = flat.to_device(Device::Cpu);
         let picture =
             |bytes: &Tensor| shaped(bytes.index_select(0, &on_host).to_device(self.device()).to_kind(Kind::Float) / 127.5 - 1.0);
-        Seen { state, pictures: if pictures { self.pictures.iter().map(picture).collect() } else { Vec::new() } }
+        Seen { state, lead, pictures: if pictures { self.pictures.iter().map(picture).collect() } else { Vec::new() } }
     }
 
     /// The `count` actions before each of `frames`, flattened, `[.., count * 7]`.

@@ -5,12 +5,12 @@
 //! it too much: MOREC's dynamics reward (`morec`) and the disagreement of its heads. A [`Tuner`] improves a policy in an environment
 //! (`tune`): [`Ppo`], [`B2`] or [`D3po`].
 //!
-//! Tensors are written `[time, n, ..]`; a latent is `[h; z; x]`; actions and features are CALVIN's, in the units of `reverie-schema`.
+//! Tensors are written `[time, n, ..]`; a latent is `[h; z; l; x]`; actions and features are CALVIN's, in the units of `reverie-schema`.
 //!
 //! ```
 //! use reverie_world_model::{WorldModel, WorldModelConfig};
 //! let parameters: usize = WorldModel::parameters(&WorldModelConfig::default()).iter().map(|spec| spec.numel()).sum();
-//! assert_eq!(parameters, 1_912_703);
+//! assert_eq!(parameters, 1_918_079);
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -24,6 +24,7 @@ mod error;
 #[cfg(test)]
 mod gradient_check;
 mod layers;
+mod lead;
 mod likelihood;
 mod morec;
 mod noise;

@@ -27,6 +27,7 @@ use crate::config::WorldModelConfig;
 use crate::data::PlayData;
 use crate::error::Result;
 use crate::layers::{Dense, LayerNorm};
+use crate::lead::LEAD;
 use crate::noise::Noise;
 use crate::rssm::{WAVES, WorldModel, waves};
 
@@ -91,7 +92,7 @@ pub struct Snapshot {
 pub fn discriminator_parameters(config: &WorldModelConfig, reward: &DynamicsRewardConfig, snapshot: usize) -> Vec<ParameterSpec> {
     let mut list = ParameterList::default();
     let prefix = format!("dynamics_reward.{snapshot}");
-    let n_context = config.deter + config.stoch() + WAVES + config.actions_per_step * N_ACT;
+    let n_context = config.deter + config.stoch() + LEAD + WAVES + config.actions_per_step * N_ACT;
     list.linear(&format!("{prefix}.context"), n_context, reward.hidden);
     let bound = 1.0 / (config.groups as f32).sqrt();
     list.add(&format!("{prefix}.next.weight"), &[reward.hidden, config.latent() - config.deter], Init::Uniform { bound });
@@ -122,7 +123,7 @@ impl Discriminator {
         }
     }
 
-    /// `context`: `[n, ..]` of [`context`]; `next`: `[n, candidates, stoch + 51]`; returns `[n, candidates]`.
+    /// `context`: `[n, ..]` of [`context`]; `next`: `[n, candidates, stoch + 3 + 51]`; returns `[n, candidates]`.
     fn logits(&self, context: &Tensor, next: &Tensor) -> Tensor {
         let sum = self.context.forward(context).unsqueeze(1) + next.linear(&self.next, None::<Tensor>);
         self.output.forward(&self.hidden.forward(&self.norm.forward(&sum).silu())).squeeze_dim(-1)
@@ -162,7 +163,7 @@ impl DynamicsReward {
     /// `D` of each candidate, `[n, candidates]`.
     ///
     /// # Shapes
-    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 51]`.
+    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 3 + 51]`.
     pub fn score(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Tensor {
         self.score_context(&context(latent, actions), next)
     }
@@ -175,7 +176,7 @@ impl DynamicsReward {
     }
 }
 
-/// What a step begins with: `[h; z; waves(x); a]`, from `[.., latent]` and `[.., actions_per_step * n_act]`.
+/// What a step begins with: `[h; z; l; waves(x); a]`, from `[.., latent]` and `[.., actions_per_step * n_act]`.
 fn context(latent: &Tensor, actions: &Tensor) -> Tensor {
     let width = latent.size()[latent.dim() - 1] - STATE_FEATURES as i64;
     let state = latent.narrow(-1, width, STATE_FEATURES as i64);

@@ -1,15 +1,16 @@
 //! The world model: a recurrent state-space model with categorical latents (Hafner et al., DreamerV2 2021, DreamerV3 2023).
 //!
-//! A latent is `[h; z; x]`: `h` (deterministic) remembers, `z` (categoricals, one-hot) says what can't be foretold, `x` is the state as
-//! far as it is known, in features.
+//! A latent is `[h; z; l; x]`: `h` (deterministic) remembers, `z` (categoricals, one-hot) says what can't be foretold, `x` is the state as
+//! far as it is known, in features, and `l` how far the commanded TCP is ahead of that (see `lead`).
 //!
 //! ```text
-//! recurrent   h_t = gru(silu(norm(W [z_{t-1}; w_t])), h_{t-1})     w_t = [waves(x_{t-1}); a_{t-1}]
+//! recurrent   h_t = gru(silu(norm(W [z_{t-1}; w_t])), h_{t-1})     w_t = [waves(x_{t-1}); l_{t-1}; a_{t-1}]
 //! prior       z_t ~ p_m(z | h_t, w_t)                         for each head m
 //! posterior   z_t ~ q(z | h_t, e_t)       e_t = encoder(what is seen)
 //! decoder     x'_t = x_{t-1} + mlp_m([h_t; z_t; w_t]);  pictures from [h_t; z_t]
 //! state       x_t = what is seen of it, and x'_t where nothing is
 //!             two-valued features of x' are made so
+//! lead        l_t = l_{t-1} + what a_{t-1} commands - what x_t moved, within the leash
 //! loss        -ln p(seen) + kl_scale (balance KL(sg q || p) + (1 - balance) max(free_nats, KL(q || sg p)))
 //! ```
 //!
@@ -31,13 +32,14 @@
 //! several heads, each with a prior and a decoder of its own, and each leaves out a share of the episodes: where the data end they foretell
 //! different things. The GRU normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers of two.
 
-use reverie_policy::{Linear, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable};
+use reverie_policy::{Linear, MinMax, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable};
 use reverie_schema::N_ACT;
 use tch::Tensor;
 
 use crate::cameras::{CameraDecoder, CameraEncoder};
 use crate::config::{Inputs, WorldModelConfig};
 use crate::layers::{Dense, Gru, Heads, Mlp, MlpShape, symlog};
+use crate::lead::{LEAD, Leads};
 use crate::likelihood::{Spread, balanced_kl, errors, nll};
 use crate::noise::{Noise, sample_one_hot};
 
@@ -64,6 +66,8 @@ pub struct Seen {
     /// State features, normalised to [-1, 1], `[.., 51]`. All of them, even if the model may only look at the robot's own: the
     /// rest is what it is taught to tell.
     pub state: Tensor,
+    /// How far the commanded TCP is ahead, leash lengths, `[.., 3]`: known to whoever commands.
+    pub lead: Tensor,
     /// Pictures of [`CAMERAS`] in [-1, 1], `[.., 3, 64, 64]` each; empty without cameras.
     pub pictures: Vec<Tensor>,
 }
@@ -129,6 +133,7 @@ pub struct WorldModel {
     two_valued: Tensor,
     /// 1 for features whose distribution is Gaussian, `[51]`.
     gaussian: Tensor,
+    leads: Leads,
 }
 
 /// The next latents, as one model or several heads of it foretell them.
@@ -155,7 +160,7 @@ impl WorldModel {
                 embedding += embed;
             }
         }
-        let direct = WAVES + config.actions_per_step * N_ACT;
+        let direct = WAVES + LEAD + config.actions_per_step * N_ACT;
         Dense::list(list, "recurrent.input", stoch + direct, hidden);
         Gru::list(list, "recurrent.gru", hidden, deter);
         let narrow = hidden.div_ceil(2);
@@ -175,8 +180,8 @@ impl WorldModel {
         std::mem::take(&mut list.0)
     }
 
-    /// Builds the model on parameters of [`parameters`](Self::parameters); it shares their storage.
-    pub fn new(config: &WorldModelConfig, table: &TensorTable) -> Self {
+    /// Builds the model on parameters of [`parameters`](Self::parameters); it shares their storage. `normaliser`: of the states.
+    pub fn new(config: &WorldModelConfig, normaliser: &MinMax, table: &TensorTable) -> Self {
         let cameras: &[&str] = if config.inputs.has_cameras() { &CAMERAS } else { &[] };
         let posterior_norm = Dense::new(table, "posterior.0");
         let mask = |holds: &dyn Fn(usize) -> bool| {
@@ -186,6 +191,7 @@ impl WorldModel {
         Self {
             two_valued: mask(&|feature| TWO_VALUED.contains(&feature)),
             gaussian: mask(&|feature| feature < PROPRIO || TWO_VALUED.contains(&feature)),
+            leads: Leads::new(normaliser, posterior_norm.device()),
             config: config.clone(),
             state_encoder: Mlp::new(table, "encoder.state", 1),
             camera_encoders: cameras.iter().map(|c| CameraEncoder::new(table, &format!("encoder.{c}"))).collect(),
@@ -222,7 +228,7 @@ impl WorldModel {
     fn recur(&self, latent: &Tensor, actions: &Tensor) -> Tensor {
         let (deter, stoch) = (self.config.deter as i64, self.config.stoch() as i64);
         // Waves are fifty times as steep as what they are of: gradients of a blind stretch would explode along them.
-        let direct = Tensor::cat(&[&waves(&self.state(latent).detach()), actions], -1);
+        let direct = Tensor::cat(&[&waves(&self.state(latent).detach()), &self.lead(latent), actions], -1);
         let input = Tensor::cat(&[&latent.narrow(-1, deter, stoch), &direct], -1);
         let h = self.gru.forward(&self.input.forward(&input), &latent.narrow(-1, 0, deter));
         Tensor::cat(&[h, direct], -1)
@@ -247,6 +253,7 @@ impl WorldModel {
         let (time, streams) = (sequence.actions.size()[0], sequence.actions.size()[1]);
         let flat = Seen {
             state: sequence.seen.state.flatten(0, 1),
+            lead: sequence.seen.lead.flatten(0, 1),
             pictures: sequence.seen.pictures.iter().map(|p| p.flatten(0, 1)).collect(),
         };
         // What does not depend on the state is done for all times at once.
@@ -279,7 +286,11 @@ impl WorldModel {
                 -1,
             );
             let state = &x * &blind + seen * (&blind * -1.0 + 1.0);
-            latent = Tensor::cat(&[&h, &z, &state], -1);
+            let mut lead = sequence.seen.lead.get(t);
+            if is_blind {
+                lead = self.lead_after(&before, &actions, &state).where_self(&blind.gt(0.5), &lead);
+            }
+            latent = Tensor::cat(&[&h, &z, &lead, &state], -1);
             latents.push(latent.shallow_clone());
             posteriors.push(posterior);
             all_known.push(known);
@@ -341,7 +352,8 @@ impl WorldModel {
             change = Tensor::cat(&[change, others.view([n, candidates - 1, -1])], 1);
         }
         let x = self.settle(&(self.state(latent).unsqueeze(1) + change).clamp(-STATE_BOUND, STATE_BOUND));
-        Foretold { latents: Tensor::cat(&[&self.memory(&each_known), &z, &x], -1), variance }
+        let lead = self.lead_after(&latent.unsqueeze(1), &actions.unsqueeze(1), &x);
+        Foretold { latents: Tensor::cat(&[&self.memory(&each_known), &z, &lead, &x], -1), variance }
     }
 
     /// Makes features of two values one of both; gradients pass straight through.
@@ -351,7 +363,17 @@ impl WorldModel {
 
     /// State features that a latent stands for, normalised, `[.., latent] -> [.., 51]`.
     pub fn state(&self, latents: &Tensor) -> Tensor {
-        latents.narrow(-1, (self.config.deter + self.config.stoch()) as i64, STATE_FEATURES as i64)
+        latents.narrow(-1, (self.config.deter + self.config.stoch() + LEAD) as i64, STATE_FEATURES as i64)
+    }
+
+    /// The lead of a latent, `[.., latent] -> [.., 3]`.
+    fn lead(&self, latents: &Tensor) -> Tensor {
+        latents.narrow(-1, (self.config.deter + self.config.stoch()) as i64, LEAD as i64)
+    }
+
+    /// The lead after `actions`, `[.., actions_per_step * n_act]`, have led from the latents `before` to `state`, `[.., 51]`.
+    pub(crate) fn lead_after(&self, before: &Tensor, actions: &Tensor, state: &Tensor) -> Tensor {
+        self.leads.after(&self.lead(before), actions, &self.state(before), state)
     }
 
     /// The states after that of the latents `before` by each head: `x' = x + mlp_m([h; z; w])`, `[n, heads, 51]`.
@@ -422,7 +444,7 @@ impl WorldModel {
         Tensor::zeros([streams, self.config.latent() as i64], (like.kind(), like.device()))
     }
 
-    /// What a step adds to a latent beside its memory: `[z; x]`.
+    /// What a step adds to a latent beside its memory: `[z; l; x]`.
     pub fn outcome(&self, latent: &Tensor) -> Tensor {
         let deter = self.config.deter as i64;
         latent.narrow(-1, deter, self.config.latent() as i64 - deter)
@@ -495,7 +517,8 @@ mod tests {
         let specs = WorldModel::parameters(config);
         let values = initial_values(&specs, 1);
         let parameters = FlatParameters::new(specs, &values, Device::Cpu);
-        (WorldModel::new(config, &parameters.table()), parameters)
+        let normaliser = MinMax { offset: vec![0.0; STATE_FEATURES], scale: vec![0.4; STATE_FEATURES] };
+        (WorldModel::new(config, &normaliser, &parameters.table()), parameters)
     }
 
     fn sequence(config: &WorldModelConfig, time: i64, streams: i64, seed: u64) -> Sequence {
@@ -504,6 +527,7 @@ mod tests {
         Sequence {
             seen: Seen {
                 state: noise.normal(&[time, streams, STATE_FEATURES as i64]) * 0.5,
+                lead: noise.normal(&[time, streams, LEAD as i64]) * 0.2,
                 pictures: (0..cameras).map(|_| noise.uniform(&[time, streams, 3, 64, 64])).collect(),
             },
             actions: noise.normal(&[time, streams, (config.actions_per_step * N_ACT) as i64]),
@@ -521,7 +545,7 @@ mod tests {
             let sequence = sequence(&config, 3, 2, 7);
             let mut noise = Noise::new(3, "z", Device::Cpu);
             let observed = model.observe(&sequence, &model.blank(2, &sequence.actions), &mut noise);
-            assert_eq!(observed.latents.size(), [3, 2, 63]);
+            assert_eq!(observed.latents.size(), [3, 2, 66]);
             let loss = model.loss(&sequence, &observed, &mut Spread::new(Device::Cpu));
             let gradient = parameters.gradient(&loss.total);
             let mut at = 0;
@@ -540,7 +564,7 @@ mod tests {
                 let alone = model.imagine_with(&before, &actions, &one(&heads), &one(&uniform)).latents;
                 assert!((alone - one(&next.latents)).abs().max().double_value(&[]) < 1e-5, "candidates don't mix");
             }
-            assert_eq!((next.latents.size(), next.variance.size()), (vec![2, 4, 63], vec![2, 51]));
+            assert_eq!((next.latents.size(), next.variance.size()), (vec![2, 4, 66], vec![2, 51]));
             assert!(next.variance.min().double_value(&[]) >= 0.0 && next.variance.max().double_value(&[]) > 0.0);
             let z = model.outcome(&next.latents).narrow(-1, 0, 6);
             assert_eq!(z.sum(Kind::Float).double_value(&[]), 2.0 * 4.0 * 2.0, "one class of each group");
@@ -558,6 +582,7 @@ mod tests {
             let _ = sequence.begins.get(2).fill_(1.0);
         }
         two.seen.state.narrow(0, 2, 2).copy_(&one.seen.state.narrow(0, 2, 2));
+        two.seen.lead.narrow(0, 2, 2).copy_(&one.seen.lead.narrow(0, 2, 2));
         two.actions.narrow(0, 3, 1).copy_(&one.actions.narrow(0, 3, 1));
         let run = |sequence: &Sequence, start: f64| {
             let start = model.blank(2, &sequence.actions) + start;

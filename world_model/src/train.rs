@@ -93,7 +93,7 @@ impl WorldModelTrainer {
         let specs = WorldModel::parameters(&config);
         let values = initial_values(&specs, derive_seed(config.seed, "world model"));
         let parameters = FlatParameters::new(specs, &values, data.device());
-        let model = WorldModel::new(&config, &parameters.table());
+        let model = WorldModel::new(&config, data.normaliser(), &parameters.table());
         let optimiser = AdamWConfig { betas: BETAS, eps: EPS, weight_decay: config.weight_decay };
         Ok(Self {
             carried: model.blank(config.streams as i64, &parameters.copy()),
