@@ -42,7 +42,7 @@ pub use annotate::{Annotator, Segment, WINDOW};
 pub use benchmark::{BlockPlace, CHAIN_LENGTH, Chain, ChainReport, InitialPlacement, Side, SymbolicState, chains};
 pub use config::WorldConfig;
 pub use error::SimError;
-pub use expert::Expert;
+pub use expert::{Expert, Probe};
 pub use geometry::SceneId;
 pub use link_set::LinkSet;
 pub use part::Link;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use reverie_schema::{Action, Frame, GripperCommand, Observation, derive_seed};
-use reverie_sim::{Expert, SceneId, SceneState, Task};
+use reverie_sim::{Expert, Probe, SceneId, SceneState, Task};
 
 use super::{Clumsiness, Pictures};
 use crate::{
@@ -22,6 +22,10 @@ const WANDERS: f64 = 0.15;
 const RESTS: f64 = 0.4;
 /// Share of wanderings that stay about a mechanism.
 const FEELS: f64 = 0.5;
+/// Share of errands that feel about a mechanism.
+const PROBES: f64 = 0.25;
+/// Share of skills that are tried though there is nothing to be done: a shut drawer is closed, a raised lever lifted.
+const BLUFFS: f64 = 0.15;
 /// Share of held blocks that are put down on the table although there is a task for them.
 const PUTS_DOWN: f64 = 0.25;
 /// Starts tried before giving up on a seed.
@@ -39,6 +43,10 @@ pub struct Played {
 /// What the hand is up to.
 enum Errand {
     Task(Task),
+    /// A mechanism's task that need not be possible.
+    Bluff(Task),
+    /// About a mechanism, for as long as it lasts.
+    Probe(Probe),
     PutDown,
     Wander,
 }
@@ -97,6 +105,7 @@ impl Session<'_> {
         self.noise = self.most_noise * self.clumsiness.rng.random::<f32>();
         match self.choose() {
             Errand::Wander => self.wander(),
+            Errand::Probe(probe) => self.probe(probe),
             errand => self.skill(&errand, seed),
         }
     }
@@ -106,6 +115,15 @@ impl Session<'_> {
         let holds = Expert::holds_block(&state);
         if !holds && self.rng.random_bool(WANDERS) {
             return Errand::Wander;
+        }
+        if !holds && let Some(&about) = self.tasks.choose(&mut self.rng) {
+            let (probes, bluffs) = (self.rng.random_bool(PROBES), self.rng.random_bool(BLUFFS));
+            if probes && let Some(probe) = Probe::new(about, self.scene, self.rng.random()) {
+                return Errand::Probe(probe);
+            }
+            if bluffs && Task::MECHANISM.contains(&about) {
+                return Errand::Bluff(about);
+            }
         }
         let possible: Vec<Task> = self.tasks.iter().copied().filter(|&task| Expert::can_do(task, self.scene, &state)).collect();
         if holds && (possible.is_empty() || self.rng.random_bool(PUTS_DOWN)) {
@@ -125,7 +143,7 @@ impl Session<'_> {
             return Ok(());
         }
         let expert = match *errand {
-            Errand::Task(task) => {
+            Errand::Task(task) | Errand::Bluff(task) => {
                 self.rig.begin(task);
                 Expert::new(task, self.scene, seed)
             }
@@ -139,7 +157,14 @@ impl Session<'_> {
         } else {
             expert
         };
-        let patience = if self.rng.random_bool(GIVES_UP) { self.rng.random_range(10..60) } else { MOST_STEPS };
+        let bluffs = matches!(errand, Errand::Bluff(_));
+        let patience = if bluffs {
+            self.rng.random_range(25..80)
+        } else if self.rng.random_bool(GIVES_UP) {
+            self.rng.random_range(10..60)
+        } else {
+            MOST_STEPS
+        };
         let mut left_after = self.rng.random_range(2..16);
         for _ in 0..patience {
             let observation = self.rig.observe();
@@ -149,6 +174,7 @@ impl Session<'_> {
             }
             let done = match errand {
                 Errand::Task(_) => self.rig.solved(),
+                Errand::Bluff(_) => false,
                 _ => !Expert::holds_block(&self.rig.world.scene_state()),
             };
             if done {
@@ -173,6 +199,16 @@ impl Session<'_> {
         }
         self.noise = noise;
         Ok(true)
+    }
+
+    fn probe(&mut self, mut probe: Probe) -> Result<()> {
+        loop {
+            let observation = self.rig.observe();
+            let Some(action) = probe.act(&observation) else { return Ok(()) };
+            if !self.step(observation, action)? {
+                return Ok(());
+            }
+        }
     }
 
     /// The hand goes to a random point over, on or before the table, or feels its way about a mechanism, or stays a while. It may press on

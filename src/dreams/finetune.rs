@@ -185,6 +185,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             );
             let classifier = success.identity()?;
             let success = SuccessClassifier::new(&success, device)?;
+            super::ensure_leash(config)?;
             let guarded = GuardedWorld::new(&world, &success, &tune.dream)?;
             let starts = begin_at(config, args, &world)?;
             let latent = world.info.config.latent();
@@ -310,7 +311,8 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
         let seed = derive_seed(tune.seed, "moments of play");
         let midway = (PLAY_STARTS as f64 * tune.dream.midway) as usize;
         let mut firsts = Vec::new();
-        for (hand, count) in [(moments::Hand::AtRest, PLAY_STARTS - midway), (moments::Hand::OnTheWay, midway)] {
+        for (hand, count) in [(moments::Hand::AtBeginnings, PLAY_STARTS - midway), (moments::Hand::InReach, midway)] {
+            let seed = derive_seed(seed, &format!("{hand:?}"));
             let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count, seed };
             firsts.extend(moments::play_starts(&play, &demos, sought, hand));
         }

@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use reverie_sim::{Rule, Task};
-use reverie_world_model::{Provenance, TrainedWorldModel, WorldModelCheckpoint};
+use reverie_world_model::{LEASH_M, Provenance, TrainedWorldModel, WorldModelCheckpoint};
 
-use crate::{models, report};
+use crate::{config::Config, models, report};
 
 /// Where a world model is written and read unless told otherwise.
 const WORLD_MODEL: &str = "runs/world_model";
@@ -58,6 +58,13 @@ impl Folders {
     pub fn options(&self) -> [(&'static str, &Path); 4] {
         [("--world-model", &self.world_model), ("--reward", &self.reward), ("--demos", &self.demos), ("--play", &self.play)]
     }
+}
+
+/// World models reckon how far the command is ahead of the arm, within the leash that it is on.
+fn ensure_leash(config: &Config) -> Result<()> {
+    let leash_m = config.servo.leash_m;
+    ensure!((leash_m - LEASH_M).abs() < 1e-9, "servo.leash_m = {leash_m}: world models take the leash to be {LEASH_M} m long");
+    Ok(())
 }
 
 /// Loads a world model.

@@ -9,7 +9,7 @@ use super::recorded::Recorded;
 
 /// Steps of a world model that are seen before a window of play begins.
 pub const CONTEXT: usize = 6;
-/// Margin around where demonstrations begin, metres.
+/// Margin around the box that the hand is in, metres.
 const TCP_MARGIN_M: f32 = 0.02;
 /// Widths between fingers that may hold something: neither closed nor open.
 const MAY_HOLD_M: [f32; 2] = [0.006, 0.072];
@@ -40,10 +40,10 @@ pub struct Sought {
 /// Where the hand is when a dream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hand {
-    /// Where demonstrations begin.
-    AtRest,
-    /// Anywhere on the way that demonstrations of the task take.
-    OnTheWay,
+    /// Within the box of where demonstrations begin, whatever their task.
+    AtBeginnings,
+    /// Within the box of all of the task's demonstrations.
+    InReach,
 }
 
 /// Up to `count` windows of play of `steps` steps each in which the task is done, and as many in which it is not, all from moments at
@@ -84,20 +84,19 @@ pub fn play_windows(recorded: &Recorded, demos: &Recorded, sought: Sought, steps
     done
 }
 
-/// First frames of windows of [`CONTEXT`] steps (and one), at whose ends dreams begin: play at which mechanism and hand are where
-/// demonstrations of the task begin, with nothing in the hand.
+/// First frames of windows of [`CONTEXT`] steps (and one), at whose ends dreams begin: play at which the mechanism is where demonstrations
+/// of the task begin, the hand where `hand` says, in motion or not, with nothing in it.
 pub fn play_starts(play: &Recorded, demos: &Recorded, sought: Sought, hand: Hand) -> Vec<i64> {
     let Sought { task, scene, stride, count, seed } = sought;
     let begins: Vec<usize> = demos.episodes_of(task).into_iter().map(|episode| episode.start).collect();
     if begins.is_empty() || play.raw.episodes.is_empty() {
         return Vec::new();
     }
-    // Where the hand is: a box around all demonstrations' beginnings, whatever their task, or around the task's.
     let mut low = [f32::INFINITY; 3];
     let mut high = [f32::NEG_INFINITY; 3];
     let frames: Vec<usize> = match hand {
-        Hand::AtRest => demos.raw.episodes.iter().map(|episode| episode.start).collect(),
-        Hand::OnTheWay => demos.episodes_of(task).into_iter().flatten().collect(),
+        Hand::AtBeginnings => demos.raw.episodes.iter().map(|episode| episode.start).collect(),
+        Hand::InReach => demos.episodes_of(task).into_iter().flatten().collect(),
     };
     for frame in frames {
         for (axis, value) in demos.tcp(frame).into_iter().enumerate() {

@@ -49,6 +49,7 @@ const PLOTS: &[reverie_rerun::CurvePlot] = &[
 pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
     let settings = config.world_model.clone();
     settings.validate().context("config section world_model")?;
+    super::ensure_leash(config)?;
     config.dynamics_reward.validate().context("config section dynamics_reward")?;
     let play = recorded::read(&args.data, settings.inputs.has_cameras())?;
     let (frames, episodes) = (play.frames(), play.raw.episodes.len());

@@ -7,6 +7,7 @@ use crate::WorldModelError;
 use crate::config::WorldModelConfig;
 use crate::data::{PlayData, RawPlay};
 use crate::error::Result;
+use crate::lead::LEAD;
 use crate::morec::{DynamicsReward, DynamicsRewardConfig, Plausibility, Snapshot, discriminator_parameters};
 use crate::noise::Noise;
 use crate::predict::{OpenLoop, Usual, disagreement};
@@ -63,9 +64,12 @@ impl Info for WorldModelInfo {
                 return Err(WorldModelError::Data(format!("the world model's observation_normaliser.{what} is damaged")));
             }
         }
-        let Usual { variance, q99 } = &self.usual;
+        let Usual { variance, error, q99 } = &self.usual;
         if variance.len() != STATE_FEATURES || variance.iter().chain([&(*q99 as f32)]).any(|v| !(v.is_finite() && *v > 0.0)) {
             return Err(WorldModelError::Data("the world model's usual disagreement is damaged".into()));
+        }
+        if error.len() != STATE_FEATURES || error.iter().any(|v| !(v.is_finite() && *v >= 0.0)) {
+            return Err(WorldModelError::Data("the world model's usual error is damaged".into()));
         }
         Ok(())
     }
@@ -85,6 +89,8 @@ pub struct TrainedWorldModel {
     offset: Tensor,
     scale: Tensor,
     usual: Tensor,
+    /// Usual error of the TCP's position, 0 for the rest, `[51]`.
+    error: Tensor,
     device: Device,
 }
 
@@ -96,6 +102,7 @@ impl TrainedWorldModel {
     pub fn new(checkpoint: &WorldModelCheckpoint, device: Device) -> Result<Self> {
         let table = checkpoint.table(device)?;
         let info = checkpoint.info.clone();
+        let own_errors: Vec<f32> = info.usual.error.iter().enumerate().map(|(i, &e)| if i < LEAD { e } else { 0.0 }).collect();
         Ok(Self {
             model: WorldModel::new(&info.config, &info.observation_normaliser, &table),
             dynamics_reward: DynamicsReward::new(&table, &info.snapshots),
@@ -103,6 +110,7 @@ impl TrainedWorldModel {
             offset: Tensor::from_slice(&info.observation_normaliser.offset).to_device(device),
             scale: Tensor::from_slice(&info.observation_normaliser.scale).to_device(device),
             usual: Tensor::from_slice(&info.usual.variance).to_device(device),
+            error: Tensor::from_slice(&own_errors).to_device(device),
             info,
             device,
         })
@@ -111,6 +119,12 @@ impl TrainedWorldModel {
     /// How far the heads are apart, as a share of what 99 of 100 steps along play stay below, `[n, 51] -> [n]`.
     pub fn uncertainty(&self, variance: &Tensor) -> Tensor {
         disagreement(variance, &self.usual) / self.info.usual.q99
+    }
+
+    /// Latents as they might be as well: the TCP's position is off by a Gaussian of `share` times the model's usual error
+    /// one step ahead. `normal`: standard normal, `[n, 51]`.
+    pub fn jitter(&self, latents: &Tensor, share: f64, normal: &Tensor) -> Tensor {
+        self.model.displace(latents, &(normal * &self.error * share))
     }
 
     /// Where it is.

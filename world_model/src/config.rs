@@ -65,7 +65,8 @@ pub struct WorldModelConfig {
     pub least_deviation: f64,
     /// Weight of the squared error of pictures in [-1, 1], summed over pixels (0.5 in DiWA, with a divergence that weighs 0.3).
     pub picture_scale: f64,
-    /// Probability, at each step, that a stream begins anew (0.01, LUMOS): the model must also know how to begin.
+    /// Probability, at each step, that a stream begins anew (0.01, LUMOS): dreams begin after few seen steps, and a model that always remembers
+    /// how things came to stand learns from that instead of from where they are.
     pub reset_probability: f64,
     /// Probability that a stream is blind for the last part of a sequence, at most all but the first three steps of it.
     pub blind: f64,
@@ -111,7 +112,7 @@ impl Default for WorldModelConfig {
             kl_balance: 0.8,
             least_deviation: 0.005,
             picture_scale: 0.5,
-            reset_probability: 0.01,
+            reset_probability: 0.1,
             blind: 0.5,
             streams: 32,
             sequence: 8,

@@ -79,10 +79,13 @@ impl PlayData {
             Some(normaliser) => normaliser,
             None => MinMax::fit(&raw.state, STATE_FEATURES)?,
         };
-        let mut leads = Vec::with_capacity(frames * LEAD);
+        let mut leads = vec![0.0; frames * LEAD];
         for episode in &raw.episodes {
+            if episode.end > frames {
+                return Err(WorldModelError::Data(format!("an episode ends at frame {} of {frames}", episode.end)));
+            }
             let rows = |width: usize| episode.start * width..episode.end * width;
-            leads.extend(leads_of(&raw.state[rows(STATE_FEATURES)], &raw.actions[rows(N_ACT)]));
+            leads[rows(LEAD)].copy_from_slice(&leads_of(&raw.state[rows(STATE_FEATURES)], &raw.actions[rows(N_ACT)]));
         }
         let mut state = raw.state;
         normaliser.normalise(&mut state);
@@ -232,6 +235,7 @@ impl Streams {
         let mut blind = begins.clone();
         let mut learns = vec![1.0_f32; streams * config.heads];
         for (stream, cursor) in self.cursors.iter_mut().enumerate() {
+            let sighted = if time > SIGHTED && rng.random_bool(config.blind) { rng.random_range(SIGHTED..time) } else { time };
             for t in 0..time {
                 let last = cursor.map_or(0, |c| data.episodes[c.episode].end);
                 let next = cursor.map(|c| Cursor { frame: c.frame + stride, ..c }).filter(|c| c.frame < last);
@@ -243,20 +247,18 @@ impl Streams {
                     let latest = range.end.saturating_sub(LEAST_STEPS * stride).max(range.start + 1);
                     Cursor { episode, frame: rng.random_range(range.start..latest) }
                 });
-                if rng.random_bool(config.reset_probability) {
+                if t < sighted && rng.random_bool(config.reset_probability) {
                     begins[at] = 1.0;
                 }
                 frames[at] = now.frame as i64;
                 *cursor = Some(now);
             }
-            if time > SIGHTED && rng.random_bool(config.blind) {
-                for t in rng.random_range(SIGHTED..time)..time {
-                    // Who begins anew must see.
-                    if begins[t * streams + stream] > 0.5 {
-                        break;
-                    }
-                    blind[t * streams + stream] = 1.0;
+            for t in sighted..time {
+                // Who begins anew must see.
+                if begins[t * streams + stream] > 0.5 {
+                    break;
                 }
+                blind[t * streams + stream] = 1.0;
             }
             // Each head leaves out the episodes of its turn: what heads agree on does not hang on single episodes.
             if let Some(now) = cursor.filter(|_| config.heads > 1) {
@@ -340,6 +342,21 @@ pub(crate) mod tests {
             streams.next(&data, &(0..2), &config, &mut one).seen.state,
             again.next(&data, &(0..2), &config, &mut two).seen.state
         );
+    }
+
+    #[test]
+    fn every_episode_begins_without_a_lead() {
+        let data = PlayData::new(numbered(&[50, 70]), Some(identity()), Device::Cpu).unwrap();
+        let lead = data.seen(&Tensor::from_slice(&[0_i64, 1, 50, 51]), false).lead;
+        let length = lead.square().sum_dim_intlist([-1_i64].as_slice(), false, Kind::Float);
+        assert_eq!(
+            Vec::<f32>::try_from(length.round()).unwrap(),
+            [0.0, 1.0, 0.0, 1.0],
+            "metres a frame leave the command behind"
+        );
+        let mut raw = numbered(&[9]);
+        raw.episodes[0].end = 12;
+        assert_eq!(PlayData::new(raw, None, Device::Cpu).unwrap_err().to_string(), "an episode ends at frame 12 of 9");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Dreams: episodes that happen in a learned world alone (DiWA's Dream Diffusion MDP), behind the interface of [`Environment`].
 
-use reverie_policy::{Checkpoint, Device, MinMax};
+use reverie_policy::{Checkpoint, Device, MinMax, STATE_FEATURES};
 use reverie_schema::N_ACT;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -44,6 +44,9 @@ pub struct DreamConfig {
     /// the filter. (Published: a dynamics reward below 0.6, where discriminators fight a generator; what a discriminator says of a
     /// finished model depends on how good both are.)
     pub implausible_share: f64,
+    /// Noise on the TCP's position at each step, as a share of the model's usual error one step ahead; 0: none. A policy that has had to
+    /// correct for it does not hang on millimetres that the model gets wrong. The joints stay as they are.
+    pub jitter: f64,
     /// Weight of the heads' disagreement, as a share of what 99 of 100 steps along play stay below; 0: off.
     pub penalty: f64,
     /// How it counts.
@@ -60,6 +63,7 @@ impl Default for DreamConfig {
             candidates: 10,
             temperature: 0.1,
             implausible_share: 0.002,
+            jitter: 0.0,
             penalty: 0.02,
             risk: Risk::Sum,
         }
@@ -86,7 +90,9 @@ impl DreamConfig {
         if !(0.0..=1.0).contains(&self.midway) {
             return Err(WorldModelError::config("dream.midway", self.midway, "must be in [0, 1]"));
         }
-        for (key, value) in [("dream.temperature", self.temperature), ("dream.penalty", self.penalty)] {
+        for (key, value) in
+            [("dream.temperature", self.temperature), ("dream.penalty", self.penalty), ("dream.jitter", self.jitter)]
+        {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(WorldModelError::config(key, value, "must not be negative"));
             }
@@ -151,6 +157,13 @@ impl<'a> GuardedWorld<'a> {
         let least_dynamics_reward = world.info.plausibility.least(config.implausible_share);
         Ok(Self { world, success, config: config.clone(), least_dynamics_reward })
     }
+
+    fn jittered(&self, latent: Tensor, noise: &mut SharedNoise<'_>) -> Tensor {
+        if self.config.jitter == 0.0 {
+            return latent;
+        }
+        self.world.jitter(&latent, self.config.jitter, &noise.normal(&[STATE_FEATURES as i64]))
+    }
 }
 
 impl Dynamics for GuardedWorld<'_> {
@@ -173,7 +186,8 @@ impl Dynamics for GuardedWorld<'_> {
         let uncertainty = self.world.uncertainty(&variance);
         if self.config.candidates == 0 {
             let implausible = uncertainty.zeros_like();
-            return Imagined { latent: next.squeeze_dim(1), uncertainty, implausible };
+            let latent = self.jittered(next.squeeze_dim(1), &mut shared);
+            return Imagined { latent, uncertainty, implausible };
         }
         let reward = self.world.dynamics_reward.score(latent, actions, &model.outcome(&next));
         let chosen = if self.config.temperature > 0.0 {
@@ -186,6 +200,7 @@ impl Dynamics for GuardedWorld<'_> {
         let latent = (next * chosen.unsqueeze(-1)).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
         let believed = (reward * chosen).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
         let implausible = believed.lt(self.least_dynamics_reward).to_kind(Kind::Float);
+        let latent = self.jittered(latent, &mut shared);
         Imagined { latent, uncertainty, implausible }
     }
 
@@ -207,9 +222,18 @@ struct SharedNoise<'a> {
 impl SharedNoise<'_> {
     /// `[n, rest..]`.
     fn uniform(&mut self, rest: &[i64]) -> Tensor {
+        self.draw(rest, Noise::uniform)
+    }
+
+    /// `[n, rest..]`.
+    fn normal(&mut self, rest: &[i64]) -> Tensor {
+        self.draw(rest, Noise::normal)
+    }
+
+    fn draw(&mut self, rest: &[i64], of: fn(&mut Noise, &[i64]) -> Tensor) -> Tensor {
         let mut shape = vec![self.n / self.branches];
         shape.extend(rest);
-        let fresh = self.noise.uniform(&shape);
+        let fresh = of(self.noise, &shape);
         if self.branches == 1 { fresh } else { fresh.repeat_interleave_self_int(self.branches, 0, self.n) }
     }
 }
@@ -454,8 +478,6 @@ pub fn starts(
 
 #[cfg(test)]
 mod tests {
-    use reverie_policy::STATE_FEATURES;
-
     use super::*;
     use crate::tune::chain::tests::small_checkpoint;
 
@@ -617,7 +639,7 @@ mod tests {
             observation_normaliser: MinMax { offset: vec![0.0; STATE_FEATURES], scale: vec![1.0; STATE_FEATURES] },
             updates: 1,
             minutes: 0.0,
-            usual: crate::predict::Usual { variance: vec![1.0; STATE_FEATURES], q99: 1.0 },
+            usual: crate::predict::Usual { variance: vec![1.0; STATE_FEATURES], error: vec![0.01; STATE_FEATURES], q99: 1.0 },
             dynamics_reward: DynamicsRewardConfig { hidden: 8, ..DynamicsRewardConfig::default() },
             snapshots: vec![Snapshot { real: 1.0, dreamt: -1.0 }; 2],
             plausibility: serde_json::from_str("[0.1, 2.0]").unwrap(),
@@ -675,6 +697,11 @@ mod tests {
         assert_eq!(none.implausible.sum(Kind::Float).double_value(&[]), 4.0, "1.313 is the most there is");
         let unfiltered = step(&DreamConfig { candidates: 0, implausible_share: 0.6, ..config.clone() });
         assert_eq!(unfiltered.implausible.sum(Kind::Float).double_value(&[]), 0.0, "the limit is the filter's");
+        let jittered = step(&DreamConfig { jitter: 0.5, ..config.clone() });
+        let moved = (world.model.state(&jittered.latent) - world.model.state(&taken.latent)).abs();
+        assert_eq!(moved.narrow(-1, 3, 48).max().double_value(&[]), 0.0, "the TCP's position alone is jittered");
+        let deviation = moved.narrow(-1, 0, 3).square().mean(Kind::Float).sqrt().double_value(&[]);
+        assert!((0.002..0.009).contains(&deviation), "{deviation}: half of the usual error, 0.01");
         success.info.world_model = "f".repeat(64);
         let error = GuardedWorld::new(&world, &success, &config).unwrap_err().to_string();
         assert!(error.contains("train it again"), "{error}");

@@ -3,7 +3,9 @@
 //! Actions add up on the *commanded* pose ([`reverie_schema::Action`]), from which the servo's leash keeps the measured one no farther than
 //! [`LEASH_M`]. At rest the lead is nothing, in motion it is what the arm lags, against an obstacle it grows to the leash and is how hard
 //! the hand presses. What an arm does in the next steps hangs on it as much as on where it is. Nobody measures it, but it follows from
-//! actions and measured positions: a model that is told needs not guess whether an arm that it sees for the first time is moving.
+//! actions and measured positions, but for what the leash takes within a step: a model that is told needs not guess whether an arm that it
+//! sees for the first time is moving. Premises: episodes begin at rest, actions are played without delay, and the servo's leash is
+//! [`LEASH_M`] long.
 
 use reverie_policy::{MinMax, STATE_FEATURES};
 use reverie_schema::{N_ACT, TRANSLATION_STEP_M};
@@ -71,7 +73,7 @@ pub(crate) fn leads_of(state: &[f32], actions: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// Three frames: the arm stands still under an action along x, then follows under none.
+    /// Four frames: the arm stands still under an action along x, then follows under none.
     fn frames() -> (Vec<f32>, Vec<f32>) {
         let mut state = vec![0.0; 4 * STATE_FEATURES];
         state[3 * STATE_FEATURES] = 0.015;
@@ -107,5 +109,10 @@ mod tests {
             let want = Tensor::from_slice(&want[frame * LEAD..][..LEAD]);
             assert!((&lead - want).abs().max().double_value(&[]) < 1e-5, "frame {frame}");
         }
+        // Several actions at once, against an obstacle and back: half a leash each.
+        let rows = |x: f32| Tensor::from_slice(&[x, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]).repeat([4]);
+        let pressed = leads.after(&lead.zeros_like(), &rows(1.0), &row(0), &row(0));
+        let released = leads.after(&pressed, &rows(-1.0), &row(0), &row(0));
+        assert_eq!([&pressed, &released].map(|lead| lead.double_value(&[0])), [1.0, -1.0]);
     }
 }

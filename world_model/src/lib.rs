@@ -44,6 +44,7 @@ pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, GuardedWorld, Imagine
 pub use environment::{Environment, Forkable, Returns, RewardScale, Situation, Transition, advantages};
 pub use error::WorldModelError;
 pub use layers::symlog;
+pub use lead::LEASH_M;
 pub use likelihood::{Spread, balanced_kl, nll};
 pub use morec::{
     Discriminators, DynamicsReward, DynamicsRewardConfig, Plausibility, Snapshot, random_windows, train as train_dynamics_reward,

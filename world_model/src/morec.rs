@@ -95,7 +95,7 @@ pub fn discriminator_parameters(config: &WorldModelConfig, reward: &DynamicsRewa
     let n_context = config.deter + config.stoch() + LEAD + WAVES + config.actions_per_step * N_ACT;
     list.linear(&format!("{prefix}.context"), n_context, reward.hidden);
     let bound = 1.0 / (config.groups as f32).sqrt();
-    list.add(&format!("{prefix}.next.weight"), &[reward.hidden, config.latent() - config.deter], Init::Uniform { bound });
+    list.add(&format!("{prefix}.next.weight"), &[reward.hidden, config.stoch() + STATE_FEATURES], Init::Uniform { bound });
     LayerNorm::list(&mut list, &format!("{prefix}.norm"), reward.hidden);
     Dense::list(&mut list, &format!("{prefix}.1"), reward.hidden, reward.hidden);
     list.linear(&format!("{prefix}.output"), reward.hidden, 1);
@@ -123,7 +123,7 @@ impl Discriminator {
         }
     }
 
-    /// `context`: `[n, ..]` of [`context`]; `next`: `[n, candidates, stoch + 3 + 51]`; returns `[n, candidates]`.
+    /// `context`: `[n, ..]` of [`context`]; `next`: `[n, candidates, stoch + 51]`; returns `[n, candidates]`.
     fn logits(&self, context: &Tensor, next: &Tensor) -> Tensor {
         let sum = self.context.forward(context).unsqueeze(1) + next.linear(&self.next, None::<Tensor>);
         self.output.forward(&self.hidden.forward(&self.norm.forward(&sum).silu())).squeeze_dim(-1)
@@ -163,7 +163,7 @@ impl DynamicsReward {
     /// `D` of each candidate, `[n, candidates]`.
     ///
     /// # Shapes
-    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 3 + 51]`.
+    /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 51]`.
     pub fn score(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Tensor {
         self.score_context(&context(latent, actions), next)
     }

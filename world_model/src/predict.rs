@@ -12,6 +12,7 @@ use crate::config::WorldModelConfig;
 use crate::data::PlayData;
 use crate::error::Result;
 use crate::layers::{Mlp, MlpShape};
+use crate::lead::{LEAD, Leads};
 use crate::morec::random_windows;
 use crate::noise::Noise;
 use crate::rssm::WorldModel;
@@ -86,10 +87,11 @@ impl OpenLoop {
     }
 }
 
-/// A plain network as a world model: `s' = s + mlp([s; a])`, trained by the squared error of one step.
+/// A plain network as a world model: `s' = s + mlp([s; l; a])`, `l` the command's lead, trained by the squared error of one step.
 #[derive(Debug)]
 pub struct MlpDynamics {
     network: Mlp,
+    leads: Leads,
     /// Keeps the weights' storage.
     _parameters: FlatParameters,
 }
@@ -101,7 +103,7 @@ impl MlpDynamics {
     /// Too short episodes.
     pub fn train(data: &PlayData, episodes: &Range<usize>, config: &WorldModelConfig, updates: u64) -> Result<Self> {
         let mut list = ParameterList::default();
-        let n_in = STATE_FEATURES + config.actions_per_step * N_ACT;
+        let n_in = STATE_FEATURES + LEAD + config.actions_per_step * N_ACT;
         let shape = MlpShape { n_in, hidden: config.hidden, layers: 3, n_out: STATE_FEATURES };
         Mlp::list(&mut list, "mlp", shape);
         let values = initial_values(&list.0, derive_seed(config.seed, "mlp dynamics"));
@@ -114,19 +116,22 @@ impl MlpDynamics {
             let firsts = random_windows(data, episodes, stride + 1, config.streams * config.sequence, &mut noise)?;
             let now = Tensor::from_slice(&firsts);
             let next = &now + stride as i64;
-            let (s, after) = (data.seen(&now, false).state, data.seen(&next, false).state);
-            let change = network.forward(&Tensor::cat(&[&s, &data.actions_before(&next, stride)], -1));
-            let loss = (change + &s).mse_loss(&after, tch::Reduction::Mean);
+            let (now, after) = (data.seen(&now, false), data.seen(&next, false).state);
+            let change = network.forward(&Tensor::cat(&[&now.state, &now.lead, &data.actions_before(&next, stride)], -1));
+            let loss = (change + &now.state).mse_loss(&after, tch::Reduction::Mean);
             let gradient = parameters.gradient(&loss);
             let _guard = tch::no_grad_guard();
             let rate = 1e-3 * 0.5 * (1.0 + (std::f64::consts::PI * update as f64 / updates as f64).cos());
             optimiser.step(parameters.flat(), &gradient, update, rate);
         }
-        Ok(Self { network, _parameters: parameters })
+        Ok(Self { network, leads: Leads::new(data.normaliser(), data.device()), _parameters: parameters })
     }
 
-    fn step(&self, state: &Tensor, actions: &Tensor) -> Tensor {
-        (state + self.network.forward(&Tensor::cat(&[state, actions], -1))).clamp(-2.0, 2.0)
+    /// State and lead after `actions`.
+    fn step(&self, [state, lead]: &[Tensor; 2], actions: &Tensor) -> [Tensor; 2] {
+        let after = (state + self.network.forward(&Tensor::cat(&[state, lead, actions], -1))).clamp(-2.0, 2.0);
+        let lead = self.leads.after(lead, actions, state, &after);
+        [after, lead]
     }
 }
 
@@ -153,7 +158,7 @@ pub fn open_loop(
     let mut latent = model.observe(&context, &model.blank(count as i64, &sequence.actions), &mut noise).latents.get(-1);
     let scale = Tensor::from_slice(&data.normaliser().scale).to_device(data.device());
     let last = sequence.seen.state.get(CONTEXT as i64 - 1);
-    let mut by_mlp = last.shallow_clone();
+    let mut by_mlp = [last.shallow_clone(), sequence.seen.lead.get(CONTEXT as i64 - 1)];
     let mut errors = [const { None }; 3].map(|_: Option<()>| OpenLoop::default());
     for step in CONTEXT as i64..length as i64 {
         let (actions, seen) = (sequence.actions.get(step), sequence.seen.state.get(step));
@@ -161,21 +166,24 @@ pub fn open_loop(
         by_mlp = mlp.step(&by_mlp, &actions);
         errors[0].push(&model.state(&latent), &seen, &scale);
         errors[1].push(&last, &seen, &scale);
-        errors[2].push(&by_mlp, &seen, &scale);
+        errors[2].push(&by_mlp[0], &seen, &scale);
     }
     let end = sequence.seen.state.get(length as i64 - 1);
-    for (error, predicted) in errors.iter_mut().zip([&model.state(&latent), &last, &by_mlp]) {
+    for (error, predicted) in errors.iter_mut().zip([&model.state(&latent), &last, &by_mlp[0]]) {
         error.moves = Moves::count(&last, predicted, &end);
     }
     Ok(errors)
 }
 
-/// What is usual of the heads' variance, so that [`disagreement`] can be told as a share of it.
+/// What is usual of the heads' variance, so that [`disagreement`] can be told as a share of it, and of the error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Usual {
     /// Mean variance of each feature along play, squared half-ranges.
     pub variance: Vec<f32>,
+    /// Error of each feature one step ahead, half-ranges: the standard deviation of a Gaussian with the same median of the error's size,
+    /// which single large errors don't sway.
+    pub error: Vec<f32>,
     /// What 99 of 100 imagined steps along play stay below, as a multiple of the root mean square.
     pub q99: f64,
 }
@@ -194,6 +202,8 @@ pub fn usual_disagreement(model: &WorldModel, data: &PlayData, episodes: &Range<
     const STEPS: usize = 8;
     /// Below a ten-thousandth of the range nobody's variance matters.
     const LEAST: f64 = 1e-8;
+    /// Standard deviation of a Gaussian over the median of its sizes.
+    const PER_MEDIAN: f64 = 1.4826;
     let _guard = tch::no_grad_guard();
     let config = model.config();
     let mut noise = Noise::new(config.seed, "disagreement", data.device());
@@ -201,12 +211,13 @@ pub fn usual_disagreement(model: &WorldModel, data: &PlayData, episodes: &Range<
     let sequence = data.windows(&firsts, CONTEXT + STEPS, config);
     let seen = model.observe(&sequence, &model.blank(WINDOWS as i64, &sequence.actions), &mut noise).latents;
     let mut latent = seen.get(CONTEXT as i64 - 1);
-    let mut all = Vec::new();
+    let (mut all, mut states) = (Vec::new(), Vec::new());
     let heads = model.turns(WINDOWS as i64, 1);
     for step in CONTEXT as i64..(CONTEXT + STEPS) as i64 {
         let uniform = noise.uniform(&[WINDOWS as i64, 1, config.groups as i64]);
         let next = model.imagine_with(&latent, &sequence.actions.get(step), &heads, &uniform);
         latent = next.latents.squeeze_dim(1);
+        states.push(model.state(&latent));
         all.push(next.variance);
     }
     let all = Tensor::cat(&all, 0);
@@ -214,7 +225,9 @@ pub fn usual_disagreement(model: &WorldModel, data: &PlayData, episodes: &Range<
     let shares = disagreement(&all, &mean).to_device(tch::Device::Cpu);
     let mut shares = Vec::<f32>::try_from(shares).expect("a vector");
     shares.sort_by(f32::total_cmp);
-    let variance = Vec::<f32>::try_from(mean.to_device(tch::Device::Cpu)).expect("a vector");
+    let error = (&states[0] - sequence.seen.state.get(CONTEXT as i64)).abs().median_dim(0, false).0 * PER_MEDIAN;
+    let values = |t: &Tensor| Vec::<f32>::try_from(t.to_device(tch::Device::Cpu)).expect("a vector");
+    let (variance, error) = (values(&mean), values(&error));
     // Heads that agree everywhere would make every step count as infinitely uncertain.
-    Ok(Usual { variance, q99: f64::from(shares[(shares.len() * 99) / 100]).max(1e-6) })
+    Ok(Usual { variance, error, q99: f64::from(shares[(shares.len() * 99) / 100]).max(1e-6) })
 }

@@ -30,7 +30,7 @@
 //! in most no lamp is switched, and a model for which a batch's own error is the measure learns to foretell that none ever is. Free nats
 //! spare the posterior alone: a prior that stops learning a nat short of it draws what never happens, at every step of a dream. There are
 //! several heads, each with a prior and a decoder of its own, and each leaves out a share of the episodes: where the data end they foretell
-//! different things. The GRU normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers of two.
+//! different things. The command's lead over the measured TCP is a part of the latent that is reckoned, not learned. The GRU normalises as DreamerV2's does; cameras' convolutions are padded, which makes sizes powers of two.
 
 use reverie_policy::{Linear, MinMax, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable};
 use reverie_schema::N_ACT;
@@ -444,10 +444,19 @@ impl WorldModel {
         Tensor::zeros([streams, self.config.latent() as i64], (like.kind(), like.device()))
     }
 
-    /// What a step adds to a latent beside its memory: `[z; l; x]`.
+    /// Latents of which the state is `by` from where it was, `[n, 51]`; the command stays.
+    pub(crate) fn displace(&self, latents: &Tensor, by: &Tensor) -> Tensor {
+        let state = (self.state(latents) + by).clamp(-STATE_BOUND, STATE_BOUND);
+        let nothing = Tensor::zeros([1, N_ACT as i64], (latents.kind(), latents.device()));
+        let lead = self.lead_after(latents, &nothing, &state);
+        let kept = (self.config.deter + self.config.stoch()) as i64;
+        Tensor::cat(&[&latents.narrow(-1, 0, kept), &lead, &state], -1)
+    }
+
+    /// What a step brings that does not follow from what is known before it: `[z; x]`.
     pub fn outcome(&self, latent: &Tensor) -> Tensor {
-        let deter = self.config.deter as i64;
-        latent.narrow(-1, deter, self.config.latent() as i64 - deter)
+        let z = latent.narrow(-1, self.config.deter as i64, self.config.stoch() as i64);
+        Tensor::cat(&[z, self.state(latent)], -1)
     }
 
     fn posterior(&self, h: &Tensor, from_seen: &Tensor) -> Tensor {
@@ -609,6 +618,20 @@ mod tests {
             assert!((&latent - observed.latents.get(t)).abs().max().double_value(&[]) < 1e-5, "step {t}");
         }
         assert_eq!(model.state(&observed.latents.get(0)), sequence.seen.state.get(0), "what is seen is known");
+    }
+
+    #[test]
+    fn a_hand_that_is_displaced_has_the_same_command() {
+        let config = tiny(Inputs::State);
+        let (model, _parameters) = model(&config);
+        let latents = model.blank(1, &Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+        let by = Tensor::zeros([1, STATE_FEATURES as i64], (Kind::Float, Device::Cpu));
+        let _ = by.narrow(-1, 0, 1).fill_(0.05);
+        let after = model.displace(&latents, &by);
+        assert_eq!(model.state(&after), by);
+        // 0.05 half-ranges of 0.4 m are half of the leash of 0.04 m.
+        let want = Tensor::from_slice(&[-0.5_f32, 0.0, 0.0]);
+        assert!((model.lead(&after).get(0) - want).abs().max().double_value(&[]) < 1e-6);
     }
 
     /// DiWA's world model has 39.9 million parameters. (Padded convolutions end in larger pictures: half the channels; deeper decoders: a smaller

@@ -17,8 +17,8 @@ use crate::{
 
 /// Fingers tilted away from the base, since straight down a lever on the right is at the very end of the arm's reach; more to lift
 /// the lever than to press it.
-const FINGERS_UNDER_LEVER: [f32; 3] = [std::f32::consts::PI - 0.35, -0.50, std::f32::consts::FRAC_PI_2];
-const FINGERS_ON_LEVER: [f32; 3] = [std::f32::consts::PI - 0.40, -0.45, std::f32::consts::FRAC_PI_2];
+pub(super) const FINGERS_UNDER_LEVER: [f32; 3] = [std::f32::consts::PI - 0.35, -0.50, std::f32::consts::FRAC_PI_2];
+pub(super) const FINGERS_ON_LEVER: [f32; 3] = [std::f32::consts::PI - 0.40, -0.45, std::f32::consts::FRAC_PI_2];
 
 impl Expert {
     /// Whether the fingers are no longer where the way-points behind the first make sense.
@@ -170,17 +170,17 @@ impl Expert {
 }
 
 /// Middle of the drawer's bar, world frame.
-fn bar(layout: &Layout, drawer: f32) -> [f32; 3] {
+pub(super) fn bar(layout: &Layout, drawer: f32) -> [f32; 3] {
     add(add(layout.drawer_origin(), BAR_IN_DRAWER_M), [0.0, -drawer, 0.0])
 }
 
 /// Middle of the door's handle, world frame.
-fn handle(layout: &Layout, door: f32) -> [f32; 3] {
+pub(super) fn handle(layout: &Layout, door: f32) -> [f32; 3] {
     add(add(layout.door_origin(), [HANDLE_IN_DOOR_M[0] - door, 0.0, 0.0]), scale(OUT_OF_FRONT, -HANDLE_IN_DOOR_M[1]))
 }
 
 /// Middle of the lever's crossbar, world frame.
-fn crossbar(layout: &Layout, switch: f32) -> [f32; 3] {
+pub(super) fn crossbar(layout: &Layout, switch: f32) -> [f32; 3] {
     let out = scale(OUT_OF_FRONT, -CROSSBAR_IN_SWITCH_M[1]);
     add(add(layout.switch_origin(), out), scale(UP_THE_FRONT, switch))
 }

@@ -7,6 +7,7 @@
 mod blocks;
 mod mechanisms;
 mod motion;
+mod probe;
 mod reach;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use crate::{
 };
 use blocks::Plan;
 use motion::{add, distance, wrap};
+pub use probe::Probe;
 
 /// Share of the remaining way commanded in one control step.
 const GAIN: f32 = 0.35;
