@@ -46,7 +46,7 @@ enum Errand {
     /// A mechanism's task that need not be possible.
     Bluff(Task),
     /// About a mechanism, for as long as it lasts.
-    Probe(Probe),
+    Probe(Box<Probe>),
     PutDown,
     Wander,
 }
@@ -105,7 +105,7 @@ impl Session<'_> {
         self.noise = self.most_noise * self.clumsiness.rng.random::<f32>();
         match self.choose() {
             Errand::Wander => self.wander(),
-            Errand::Probe(probe) => self.probe(probe),
+            Errand::Probe(probe) => self.probe(*probe),
             errand => self.skill(&errand, seed),
         }
     }
@@ -119,7 +119,7 @@ impl Session<'_> {
         if !holds && let Some(&about) = self.tasks.choose(&mut self.rng) {
             let (probes, bluffs) = (self.rng.random_bool(PROBES), self.rng.random_bool(BLUFFS));
             if probes && let Some(probe) = Probe::new(about, self.scene, self.rng.random()) {
-                return Errand::Probe(probe);
+                return Errand::Probe(Box::new(probe));
             }
             if bluffs && Task::MECHANISM.contains(&about) {
                 return Errand::Bluff(about);

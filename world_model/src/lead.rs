@@ -45,7 +45,7 @@ impl Leads {
             let commanded = actions.narrow(-1, row * N_ACT as i64, LEAD as i64) * (TRANSLATION_STEP_M / LEASH_M);
             lead = lead + commanded - &moved;
             let length = lead.square().sum_dim_intlist([-1_i64].as_slice(), true, Kind::Float).sqrt();
-            lead = lead / length.clamp_min(1.0);
+            lead /= length.clamp_min(1.0);
         }
         lead
     }

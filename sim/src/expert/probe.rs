@@ -187,3 +187,33 @@ impl Probe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reverie_schema::{ROBOT_OBS, SCENE_OBS, Stamp};
+
+    use super::*;
+
+    /// However a mechanism stands, and though this hand never gets anywhere.
+    #[test]
+    fn a_probe_stays_about_its_mechanism_and_ends() {
+        for task in Task::MECHANISM {
+            for seed in 0..50 {
+                let mut scene = [0.0; SCENE_OBS];
+                scene[..4].fill(0.01 * (seed % 3) as f32);
+                let observation = Observation { seq: 0, stamp: Stamp(0), robot: [0.1; ROBOT_OBS], scene };
+                let mut probe = Probe::new(task, SceneId::D, seed).unwrap();
+                let middle = probe.place(&observation).middle;
+                let mut steps = 0;
+                while let Some(Action(action)) = probe.act(&observation) {
+                    assert!(action.iter().all(|entry| entry.abs() <= 1.0), "{action:?}");
+                    assert!(probe.legs.iter().all(|leg| distance(leg.at, middle) < 0.5));
+                    steps += 1;
+                    assert!(steps < 4 * 100, "{task:?} {seed}");
+                }
+                assert!(steps > 40);
+            }
+        }
+        assert!(Probe::new(Task::LiftRedBlockTable, SceneId::D, 1).is_none());
+    }
+}
