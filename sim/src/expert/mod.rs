@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
-use reverie_schema::{Action, GripperCommand, Observation, ROTATION_STEP_RAD, TRANSLATION_STEP_M, derive_seed};
+use reverie_schema::{Action, GripperCommand, N_ACT, Observation, ROTATION_STEP_RAD, TRANSLATION_STEP_M, derive_seed};
 
 use crate::{
     Link, Rule, Task,
@@ -131,6 +131,21 @@ fn turn_error(turn: [f32; 3], observation: &Observation) -> [f32; 3] {
     [wrap(turn[0] - now[0]), wrap(turn[1] - now[1]), turn[2] - unwrapped_yaw(now[2])]
 }
 
+/// An action, but for its gripper, by proportional feedback on what is left to go (metres) and to turn (radians). `most`: largest entries of both
+/// parts; the direction is kept where the way is limited.
+fn steer(left_m: [f32; 3], left_rad: [f32; 3], most: [f32; 2]) -> [f32; N_ACT] {
+    let mut action = [0.0; N_ACT];
+    for axis in 0..3 {
+        action[axis] = left_m[axis] * GAIN / TRANSLATION_STEP_M as f32;
+        action[3 + axis] = (left_rad[axis] * GAIN / ROTATION_STEP_RAD as f32).clamp(-most[1], most[1]);
+    }
+    let largest = action[..3].iter().fold(0.0_f32, |largest, entry| largest.max(entry.abs()));
+    if largest > most[0] {
+        action[..3].iter_mut().for_each(|entry| *entry *= most[0] / largest);
+    }
+    action
+}
+
 /// The hand's yaw in the range `[-1.2, 5.08)`, within which the wrist can turn it.
 fn unwrapped_yaw(yaw: f32) -> f32 {
     const LOWEST: f32 = -1.2;
@@ -204,16 +219,7 @@ impl Expert {
         };
         let (tcp, turn) = (observation.tcp_in_world(), turn_error(waypoint.turn, observation));
         let at = if self.steps < self.errs_until { add(waypoint.at, self.error_m) } else { waypoint.at };
-        let mut action = [0.0; 7];
-        for axis in 0..3 {
-            action[axis] = (at[axis] - tcp[axis]) * GAIN / TRANSLATION_STEP_M as f32;
-            action[3 + axis] = (turn[axis] * GAIN / ROTATION_STEP_RAD as f32).clamp(-self.speed, self.speed);
-        }
-        // Keep the direction when the speed is limited.
-        let largest = action[..3].iter().fold(0.0_f32, |largest, entry| largest.max(entry.abs()));
-        if largest > self.speed {
-            action[..3].iter_mut().for_each(|entry| *entry *= self.speed / largest);
-        }
+        let mut action = steer(std::array::from_fn(|axis| at[axis] - tcp[axis]), turn, [self.speed, self.speed]);
         for (entry, tremor) in action.iter_mut().zip(&mut self.tremor) {
             let kick: f32 = StandardNormal.sample(&mut self.rng);
             *tremor = TREMOR_MEMORY * *tremor + (1.0 - TREMOR_MEMORY * TREMOR_MEMORY).sqrt() * self.tremor_std * kick;

@@ -6,13 +6,13 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
-use reverie_schema::{Action, GripperCommand, Observation, ROTATION_STEP_RAD, TRANSLATION_STEP_M, derive_seed};
+use reverie_schema::{Action, GripperCommand, Observation, derive_seed};
 
 use super::{
-    FINGERS_DOWN, GAIN,
+    FINGERS_DOWN,
     mechanisms::{FINGERS_ON_LEVER, FINGERS_UNDER_LEVER, bar, crossbar, handle},
     motion::{add, distance, scale},
-    turn_error,
+    steer, turn_error,
 };
 use crate::{
     Lamp, Rule, Slide, Task,
@@ -98,15 +98,7 @@ impl Probe {
         let leg = self.legs.last_mut()?;
         leg.steps -= 1;
         let turn = turn_error(self.turn, observation);
-        let mut action = [0.0; 7];
-        for axis in 0..3 {
-            action[axis] = (leg.at[axis] - tcp[axis]) * GAIN / TRANSLATION_STEP_M as f32;
-            action[3 + axis] = (turn[axis] * GAIN / ROTATION_STEP_RAD as f32).clamp(-1.0, 1.0);
-        }
-        let largest = action[..3].iter().fold(0.0_f32, |largest, entry| largest.max(entry.abs()));
-        if largest > leg.speed {
-            action[..3].iter_mut().for_each(|entry| *entry *= leg.speed / largest);
-        }
+        let mut action = steer(std::array::from_fn(|axis| leg.at[axis] - tcp[axis]), turn, [leg.speed, 1.0]);
         action[6] = self.gripper.sign();
         Some(Action(action))
     }
