@@ -20,10 +20,8 @@ const GIVES_UP: f64 = 0.08;
 const WANDERS: f64 = 0.15;
 /// Share of skills before which the hand rests.
 const RESTS: f64 = 0.4;
-/// Share of wanderings that stay about a mechanism.
-const FEELS: f64 = 0.5;
 /// Share of errands that feel about a mechanism.
-const PROBES: f64 = 0.25;
+const PROBES: f64 = 0.3;
 /// Share of skills that are tried though there is nothing to be done: a shut drawer is closed, a raised lever lifted.
 const BLUFFS: f64 = 0.15;
 /// Share of held blocks that are put down on the table although there is a task for them.
@@ -211,31 +209,23 @@ impl Session<'_> {
         }
     }
 
-    /// The hand goes to a random point over, on or before the table, or feels its way about a mechanism, or stays a while. It may press on
-    /// what is in its way: a world model that has never seen that lets hands pass through tables.
+    /// The hand goes to a random point over, on or before the table, or stays a while. It may press on what is in its way: a world model that
+    /// has never seen that lets hands pass through tables.
     fn wander(&mut self) -> Result<()> {
         // Nothing turns the hand back here: clumsy turns would add up until the arm is at its joints' ends.
         self.noise = 0.0;
         let gripper = if self.rng.random() { GripperCommand::Open } else { GripperCommand::Close };
         let speed = self.rng.random_range(0.0..0.9_f32);
-        let about = *self.tasks.choose(&mut self.rng).expect("a selection names a task");
-        let mut feeling = Expert::new(about, self.scene, self.rng.random());
-        let points = if self.rng.random_bool(FEELS) { self.rng.random_range(2..6) } else { 1 };
-        for _ in 0..points {
-            let anywhere =
-                [self.rng.random_range(-0.3..0.35), self.rng.random_range(-0.45..-0.05), self.rng.random_range(0.35..0.66)];
-            let near = if points > 1 { feeling.stray(&self.rig.observe()) } else { None };
-            let point = near.unwrap_or(anywhere);
-            for _ in 0..self.rng.random_range(10..50) {
-                let observation = self.rig.observe();
-                let mut action = Expert::towards(point, &observation);
-                for entry in &mut action.0[..6] {
-                    *entry = (*entry + self.rng.random_range(-0.06..0.06)).clamp(-speed, speed);
-                }
-                action.0[6] = gripper.sign();
-                if !self.step(observation, action)? {
-                    return Ok(());
-                }
+        let point = [self.rng.random_range(-0.3..0.35), self.rng.random_range(-0.45..-0.05), self.rng.random_range(0.35..0.66)];
+        for _ in 0..self.rng.random_range(10..50) {
+            let observation = self.rig.observe();
+            let mut action = Expert::towards(point, &observation);
+            for entry in &mut action.0[..6] {
+                *entry = (*entry + self.rng.random_range(-0.06..0.06)).clamp(-speed, speed);
+            }
+            action.0[6] = gripper.sign();
+            if !self.step(observation, action)? {
+                return Ok(());
             }
         }
         Ok(())

@@ -309,13 +309,8 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
     if args.folders.play.exists() {
         let mut play = recorded::read(&args.folders.play, pictures)?;
         let seed = derive_seed(tune.seed, "moments of play");
-        let midway = (PLAY_STARTS as f64 * tune.dream.midway) as usize;
-        let mut firsts = Vec::new();
-        for (hand, count) in [(moments::Hand::AtBeginnings, PLAY_STARTS - midway), (moments::Hand::InReach, midway)] {
-            let seed = derive_seed(seed, &format!("{hand:?}"));
-            let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count, seed };
-            firsts.extend(moments::play_starts(&play, &demos, sought, hand));
-        }
+        let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count: PLAY_STARTS, seed };
+        let firsts = moments::play_starts(&play, &demos, sought);
         let data = play.data_for(world).with_context(|| format!("data set {}", args.folders.play.display()))?;
         parts.push(starts(world, &data, &firsts, moments::CONTEXT + 1, &mut noise));
     }

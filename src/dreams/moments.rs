@@ -37,15 +37,6 @@ pub struct Sought {
     pub seed: u64,
 }
 
-/// Where the hand is when a dream begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hand {
-    /// Within the box of where demonstrations begin, whatever their task.
-    AtBeginnings,
-    /// Within the box of all of the task's demonstrations.
-    InReach,
-}
-
 /// Up to `count` windows of play of `steps` steps each in which the task is done, and as many in which it is not, all from moments at
 /// which it could be, with the mechanism where demonstrations of it begin: whether a drawer is open enough hangs on where it was.
 pub fn play_windows(recorded: &Recorded, demos: &Recorded, sought: Sought, steps: usize) -> Vec<Window> {
@@ -85,8 +76,8 @@ pub fn play_windows(recorded: &Recorded, demos: &Recorded, sought: Sought, steps
 }
 
 /// First frames of windows of [`CONTEXT`] steps (and one), at whose ends dreams begin: play at which the mechanism is where demonstrations
-/// of the task begin, the hand where `hand` says, in motion or not, with nothing in it.
-pub fn play_starts(play: &Recorded, demos: &Recorded, sought: Sought, hand: Hand) -> Vec<i64> {
+/// of the task begin, the hand in the box of where any demonstrations begin, in motion or not, with nothing in it.
+pub fn play_starts(play: &Recorded, demos: &Recorded, sought: Sought) -> Vec<i64> {
     let Sought { task, scene, stride, count, seed } = sought;
     let begins: Vec<usize> = demos.episodes_of(task).into_iter().map(|episode| episode.start).collect();
     if begins.is_empty() || play.raw.episodes.is_empty() {
@@ -94,12 +85,8 @@ pub fn play_starts(play: &Recorded, demos: &Recorded, sought: Sought, hand: Hand
     }
     let mut low = [f32::INFINITY; 3];
     let mut high = [f32::NEG_INFINITY; 3];
-    let frames: Vec<usize> = match hand {
-        Hand::AtBeginnings => demos.raw.episodes.iter().map(|episode| episode.start).collect(),
-        Hand::InReach => demos.episodes_of(task).into_iter().flatten().collect(),
-    };
-    for frame in frames {
-        for (axis, value) in demos.tcp(frame).into_iter().enumerate() {
+    for episode in &demos.raw.episodes {
+        for (axis, value) in demos.tcp(episode.start).into_iter().enumerate() {
             low[axis] = low[axis].min(value - TCP_MARGIN_M);
             high[axis] = high[axis].max(value + TCP_MARGIN_M);
         }

@@ -30,8 +30,6 @@ pub struct DreamConfig {
     pub dreams: usize,
     /// Control steps after which a dream is cut off (72 in DiWA).
     pub max_steps: usize,
-    /// Share of the dreams from play that begin in the middle of it, with the hand anywhere on the task's way.
-    pub midway: f64,
     /// Checks in a row that must tell success (1 in DiWA). A chunk is one check.
     pub successes_in_a_row: u32,
     /// MOREC's filter: candidates for each next latent, drawn from the prior heads in turn; 0: off.
@@ -56,7 +54,6 @@ impl Default for DreamConfig {
         Self {
             dreams: 64,
             max_steps: 96,
-            midway: 0.0,
             successes_in_a_row: 2,
             candidates: 10,
             temperature: 0.1,
@@ -84,9 +81,6 @@ impl DreamConfig {
         }
         if !(0.0..1.0).contains(&self.implausible_share) {
             return Err(WorldModelError::config("dream.implausible_share", self.implausible_share, "must be in [0, 1)"));
-        }
-        if !(0.0..=1.0).contains(&self.midway) {
-            return Err(WorldModelError::config("dream.midway", self.midway, "must be in [0, 1]"));
         }
         for (key, value) in
             [("dream.temperature", self.temperature), ("dream.penalty", self.penalty), ("dream.jitter", self.jitter)]

@@ -24,8 +24,8 @@
 //! distribution, whose best guess is the median: a drawer that may be held or not stays where it is or moves along, while under a Gaussian,
 //! whose best guess is the mean, it creeps open beside a hand that misses it, and policies learn to wait for that. What the robot measures
 //! of itself is Gaussian (fingers that close on something in most of the cases would stay open on nothing under a median), and so are the
-//! lamps, which under a median would never be switched; features of two values, the gripper's command and both lamps, are made one of both
-//! for the next step. The scale, one per feature, is the mean error of late (the optimal one; Rybkin et al. 2021, who take the batch's
+//! lamps and the button, which under a median would never be switched and never go down; features of two values, the gripper's command and
+//! both lamps, are made one of both for the next step. The scale, one per feature, is the mean error of late (the optimal one; Rybkin et al. 2021, who take the batch's
 //! own), of what is seen and of what is not apart, so that none has to be chosen between millimetres and nats. It must be of many batches:
 //! in most no lamp is switched, and a model for which a batch's own error is the measure learns to foretell that none ever is. Free nats
 //! spare the posterior alone: a prior that stops learning a nat short of it draws what never happens, at every step of a dream. There are
@@ -57,6 +57,8 @@ pub(crate) const WAVES: usize = STATE_FEATURES + 2 * 7 * OCTAVES as usize;
 const DECODER_LAYERS: usize = 3;
 /// Features of two values, -1 and 1 when normalised: the gripper's command and both lamps.
 const TWO_VALUED: [usize; 3] = [17, 22, 23];
+/// The button, which is down for a moment at most.
+const BUTTON: usize = 20;
 /// No feature is farther out than this, half-ranges.
 const STATE_BOUND: f64 = 2.0;
 
@@ -190,7 +192,7 @@ impl WorldModel {
         };
         Self {
             two_valued: mask(&|feature| TWO_VALUED.contains(&feature)),
-            gaussian: mask(&|feature| feature < PROPRIO || TWO_VALUED.contains(&feature)),
+            gaussian: mask(&|feature| feature < PROPRIO || feature == BUTTON || TWO_VALUED.contains(&feature)),
             leads: Leads::new(normaliser, posterior_norm.device()),
             config: config.clone(),
             state_encoder: Mlp::new(table, "encoder.state", 1),
