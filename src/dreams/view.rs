@@ -7,7 +7,7 @@ use reverie_camera::{Camera, Image, Renderer};
 use reverie_policy::Device;
 use reverie_policy::{DecoderConfig, observation_of_features, state_features};
 use reverie_rerun::{Level, Plots, Viewer, ViewerOptions};
-use reverie_schema::{CONTROL_PERIOD_NS, N_ACT, Observation, RobotSpec, Stamp, scene::Scene};
+use reverie_schema::{Action, CONTROL_PERIOD_NS, N_ACT, Observation, RobotSpec, Stamp, scene::Scene};
 use reverie_sim::{Replay, Task};
 use reverie_world_model::{
     ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, RawPlay, SuccessCheckpoint, SuccessClassifier,
@@ -44,16 +44,25 @@ pub struct Args {
     /// Control steps
     #[arg(long, default_value_t = 96)]
     steps: usize,
-    /// Dream along the actions that were played in simulation, instead of letting the policy act on what it dreams: what differs then
-    /// is the world model's fault alone
-    #[arg(long)]
-    along: bool,
+    /// Play in one the actions that the policy took in the other, instead of letting it act in both: what differs then is the world
+    /// model's fault alone
+    #[arg(long, value_enum, value_name = "WHICH")]
+    along: Option<Along>,
     /// Write the recording to this file instead of opening the viewer
     #[arg(long, value_name = "FILE")]
     rrd: Option<PathBuf>,
     /// Write a strip of pictures, simulation above and dream below, to this PNG file
     #[arg(long, value_name = "FILE")]
     strip: Option<PathBuf>,
+}
+
+/// Whose actions are played in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Along {
+    /// The simulation's: what the world model makes of them
+    Simulation,
+    /// The dream's: what becomes of an imagined success
+    Dream,
 }
 
 /// How far to the right of the simulation the dream is drawn, metres.
@@ -80,8 +89,16 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     let world = load_world_model(&args.world_model, "cpu")?;
     let policy = models::load(&args.policy)?;
     let replay = Replay::new(config.sim.scene, RobotSpec::panda())?;
-    let (simulated, first_pictures) = simulate(config, args, &policy)?;
-    let dreamt = dream(config, args, &world, &policy, &simulated, first_pictures, &replay)?;
+    let dream = |start, actions| dream(config, args, &world, &policy, start, actions, &replay);
+    let (simulated, dreamt) = if args.along == Some(Along::Dream) {
+        let (_, start) = simulate(config, args, &policy, Some(&[]))?;
+        let dreamt = dream(start, None)?;
+        (simulate(config, args, &policy, Some(&dreamt.actions))?.0, dreamt)
+    } else {
+        let (simulated, start) = simulate(config, args, &policy, None)?;
+        let dreamt = dream(start, args.along.map(|_| simulated.actions.as_slice()))?;
+        (simulated, dreamt)
+    };
     let told = |name: &str, rollout: &Rollout| match rollout.done_at {
         Some(step) => format!("{name}: done after {step} control steps"),
         None => format!("{name}: not done in {} control steps", args.steps),
@@ -103,8 +120,20 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The policy in simulation; beside it both cameras' first pictures in the size that world models see.
-fn simulate(config: &Config, args: &Args, policy: &reverie_policy::Checkpoint) -> Result<(Rollout, [Vec<u8>; 2])> {
+/// Where both rollouts begin.
+struct Start {
+    observation: Observation,
+    /// Of both cameras, in the size that world models see.
+    pictures: [Vec<u8>; 2],
+}
+
+/// The policy in simulation, or `actions`, row by row, until they end.
+fn simulate(
+    config: &Config,
+    args: &Args,
+    policy: &reverie_policy::Checkpoint,
+    actions: Option<&[f32]>,
+) -> Result<(Rollout, Start)> {
     let mut rig = Rig::new(config, args.task, args.seed)?;
     let mut actor = Actor::policy(config, policy, &DecoderConfig::ddpm(), config.finetune.chain.rows, "cpu")?;
     actor.begin(args.task, config.sim.scene, args.seed)?;
@@ -121,28 +150,33 @@ fn simulate(config: &Config, args: &Args, policy: &reverie_policy::Checkpoint) -
         if rollout.done_at.is_none() && rig.solved() {
             rollout.done_at = Some(step);
         }
-        if step < args.steps
-            && let Some(planned) = actor.step(&mut rig)?
-        {
+        if step == args.steps {
+            break;
+        }
+        if let Some(actions) = actions {
+            let Some(row) = actions.get(step * N_ACT..(step + 1) * N_ACT) else { break };
+            rig.act(Action(row.try_into()?))?;
+        } else if let Some(planned) = actor.step(&mut rig)? {
             let rows = planned.chunk.rows().iter().take(config.finetune.chain.rows);
             rollout.actions.extend(rows.flat_map(|row| row.0));
         }
     }
-    Ok((rollout, first.context("at least one step")?))
+    let start = Start { observation: rollout.observations[0].clone(), pictures: first.context("at least one step")? };
+    Ok((rollout, start))
 }
 
 fn stamp(step: usize) -> Stamp {
     Stamp(step as i64 * CONTROL_PERIOD_NS)
 }
 
-/// The policy in the dream that begins where the simulation did, alone with what it imagines.
+/// The policy in a dream from `start`, alone with what it imagines, or `actions`, row by row.
 fn dream(
     config: &Config,
     args: &Args,
     world: &TrainedWorldModel,
     policy: &reverie_policy::Checkpoint,
-    simulated: &Rollout,
-    pictures: [Vec<u8>; 2],
+    start: Start,
+    along: Option<&[f32]>,
     replay: &Replay,
 ) -> Result<Rollout> {
     let _guard = reverie_world_model::no_grad_guard();
@@ -155,9 +189,9 @@ fn dream(
     );
     let has_cameras = settings.inputs.has_cameras();
     let raw = RawPlay {
-        state: state_features(&simulated.observations[0]).to_vec(),
+        state: state_features(&start.observation).to_vec(),
         actions: vec![0.0; N_ACT],
-        pictures: if has_cameras { pictures.to_vec() } else { Vec::new() },
+        pictures: if has_cameras { start.pictures.to_vec() } else { Vec::new() },
         episodes: vec![0..1; 1],
     };
     let mut noise = Noise::new(args.seed, "view dream", Device::Cpu);
@@ -200,15 +234,15 @@ fn dream(
         if step >= args.steps {
             return Ok(rollout);
         }
-        let chunk = if args.along {
+        let chunk = if let Some(actions) = along {
             let from = step * N_ACT;
-            let played =
-                simulated.actions.get(from..from + rows * N_ACT).context("the simulation's actions end before the dream")?;
+            let played = actions.get(from..from + rows * N_ACT).context("the simulation's actions end before the dream")?;
             Tensor::from_slice(played).view([1, rows as i64, N_ACT as i64])
         } else {
             let cond = conditioner.condition(&world.features(&latent));
             tuned.actions(&tuned.sample(&cond, &mut ChunkNoise::own(&mut noise, 1)).x.select(1, -1))
         };
+        rollout.actions.extend(Vec::<f32>::try_from(chunk.reshape([-1]))?);
         for part in 0..rows / each {
             let actions = chunk.narrow(1, (part * each) as i64, each as i64).reshape([1, -1]);
             latent = world.model.imagine(&latent, &actions, &mut noise);
