@@ -116,7 +116,7 @@ impl Default for WorldModelConfig {
             blind: 0.5,
             streams: 32,
             sequence: 8,
-            updates: 17_000,
+            updates: 22_000,
             learning_rate: 3e-3,
             warmup_updates: 500,
             weight_decay: 0.01,

@@ -58,7 +58,7 @@ impl Default for DreamConfig {
             candidates: 10,
             temperature: 0.1,
             implausible_share: 0.002,
-            jitter: 0.0,
+            jitter: 1.0,
             penalty: 0.02,
             risk: Risk::Sum,
         }

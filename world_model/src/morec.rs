@@ -56,7 +56,7 @@ pub struct DynamicsRewardConfig {
 
 impl Default for DynamicsRewardConfig {
     fn default() -> Self {
-        Self { snapshots: 8, updates_each: 100, hidden: 64, batch: 64, depth: 12, learning_rate: 1e-3 }
+        Self { snapshots: 8, updates_each: 50, hidden: 64, batch: 64, depth: 12, learning_rate: 1e-3 }
     }
 }
 

@@ -8,10 +8,8 @@
 //! The last `tuned` steps are tuned; those above are taken by the same network, as they will be on the robot, and held by cloning alone.
 //! Deviation: DPPO and DiWA take them with a frozen copy, and deploy two networks.
 
-use std::collections::BTreeMap;
-
 use reverie_policy::train::FlatParameters;
-use reverie_policy::{Checkpoint, Device, Network, NoiseSchedule, PolicyShape, RawTensor, TensorTable};
+use reverie_policy::{Checkpoint, Device, Network, NoiseSchedule, PolicyShape, TensorTable};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -153,11 +151,6 @@ impl DiffusionPolicy {
     /// Where it is.
     pub fn device(&self) -> Device {
         self.device
-    }
-
-    /// The tuned weights by name.
-    pub fn weights(&self) -> BTreeMap<String, RawTensor> {
-        self.parameters.named(&self.parameters.copy())
     }
 
     /// Number of denoising steps.

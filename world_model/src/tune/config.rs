@@ -42,6 +42,9 @@ pub struct TuneConfig {
     pub grad_clip: f64,
     /// Weight of holding on to the frozen policy (0.05; DiWA's 0.025 to 0.1).
     pub cloning: f64,
+    /// Share of the mean of the weights that stays at each update. That mean is what is deployed, since the weights themselves swing about
+    /// it (0, the last weights).
+    pub average: f64,
     /// Iterations between two saved states.
     pub save_every: u64,
     /// Of dreams, chains and batches.
@@ -61,6 +64,7 @@ impl Default for TuneConfig {
             learning_rate: 1e-4,
             grad_clip: 1.0,
             cloning: 0.05,
+            average: 0.998,
             save_every: 10,
             seed: 0,
         }
@@ -107,7 +111,7 @@ impl Default for PpoConfig {
             decisions: 24,
             epochs: 5,
             share: 0.25,
-            batch: 1024,
+            batch: 256,
             gamma: 0.97,
             lambda: 0.95,
             denoising_gamma: 0.99,
@@ -219,6 +223,7 @@ impl TuneConfig {
         let share = |key, value: f64| check(key, value, (0.0..=1.0).contains(&value), "must be in [0, 1]");
         positive("learning_rate", self.learning_rate)?;
         check("grad_clip", self.grad_clip, self.grad_clip >= 0.0, "must not be negative")?;
+        share("average", self.average)?;
         check("cloning", self.cloning, self.cloning >= 0.0, "must not be negative")?;
         positive("save_every", self.save_every as f64)?;
         let PpoConfig { decisions, epochs, batch, gamma, lambda, denoising_gamma, clip, critic_hidden, .. } = &self.ppo;

@@ -16,6 +16,8 @@ pub struct Learner {
     /// The policy.
     pub policy: DiffusionPolicy,
     optimiser: AdamW,
+    /// The mean of the weights of late.
+    mean: Tensor,
     config: TuneConfig,
     updates: u64,
 }
@@ -35,7 +37,8 @@ impl Learner {
         config.validate()?;
         let policy = DiffusionPolicy::new(checkpoint, &config.chain, device)?;
         let optimiser = AdamW::new(&policy.parameters().copy(), ADAM);
-        Ok(Self { policy, optimiser, config: config.clone(), updates: 0 })
+        let mean = policy.parameters().copy();
+        Ok(Self { policy, optimiser, mean, config: config.clone(), updates: 0 })
     }
 
     /// The settings.
@@ -43,9 +46,9 @@ impl Learner {
         &self.config
     }
 
-    /// The tuned weights by name.
+    /// The tuned weights by name: their mean of late.
     pub fn weights(&self) -> BTreeMap<String, RawTensor> {
-        self.policy.weights()
+        self.policy.parameters().named(&self.mean)
     }
 
     /// Chains of the frozen policy in the situations `cond`; none if nothing holds on to it.
@@ -79,14 +82,16 @@ impl Learner {
             return Err(WorldModelError::Diverged { what: "the policy's loss", update: self.updates, loss: value });
         }
         self.optimiser.step(self.policy.parameters_mut().flat(), &gradient, self.updates, self.config.learning_rate);
+        let _ = self.mean.lerp_(self.policy.parameters_mut().flat(), 1.0 - self.config.average);
         self.updates += 1;
         Ok(cloning.map_or(0.0, |cloning| cloning.double_value(&[])))
     }
 
-    /// Parameters and moments, to be saved.
-    pub(crate) fn arrays(&self) -> [(&'static str, Tensor); 3] {
+    /// Parameters, their mean, and moments, to be saved.
+    pub(crate) fn arrays(&self) -> [(&'static str, Tensor); 4] {
         [
             ("parameters", self.policy.parameters().copy()),
+            ("mean", self.mean.shallow_clone()),
             ("first_moment", self.optimiser.first.shallow_clone()),
             ("second_moment", self.optimiser.second.shallow_clone()),
         ]
@@ -96,10 +101,39 @@ impl Learner {
         self.updates
     }
 
-    pub(crate) fn restore(&mut self, parameters: &Tensor, first: Tensor, second: Tensor, updates: u64) {
-        self.policy.parameters_mut().assign(parameters);
-        (self.optimiser.first, self.optimiser.second, self.updates) = (first, second, updates);
+    pub(crate) fn restore(&mut self, [parameters, mean, first, second]: [Tensor; 4], updates: u64) {
+        self.policy.parameters_mut().assign(&parameters);
+        (self.mean, self.optimiser.first, self.optimiser.second, self.updates) = (mean, first, second, updates);
     }
 }
 
 const ADAM: AdamWConfig = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tune::toy::{TwoStates, small_config};
+    use tch::Kind;
+
+    #[test]
+    fn what_is_deployed_is_the_mean_of_late_or_the_last() {
+        let first_weights = |average: f64| {
+            let config = TuneConfig { average, ..small_config() };
+            let mut learner = Learner::new(&TwoStates::checkpoint(), &config, Device::Cpu).unwrap();
+            let before = learner.policy.parameters().copy();
+            let cond = Tensor::zeros([4, learner.policy.shape().n_cond as i64], (Kind::Float, Device::Cpu));
+            let chains = learner.policy.sample(&cond, &mut ChunkNoise::own(&mut Noise::new(1, "chains", Device::Cpu), 4));
+            for _ in 0..2 {
+                let loss = learner.policy.log_likelihood(&chains.x, &cond).mean(Kind::Float);
+                learner.step(&loss, None).unwrap();
+            }
+            (before, learner.mean.shallow_clone(), learner.policy.parameters().copy())
+        };
+        let (_, deployed, last) = first_weights(0.0);
+        assert_eq!(deployed, last);
+        let (before, deployed, last) = first_weights(0.5);
+        // Adam's first steps are equally long: weights w, w - d, w - 2 d have the mean w / 4 + (w - d) / 4 + (w - 2 d) / 2.
+        let moved = |to: &Tensor| (to - &before).abs().mean(Kind::Double).double_value(&[]);
+        assert!((moved(&deployed) / moved(&last) - 1.25 / 2.0).abs() < 0.01, "{} {}", moved(&deployed), moved(&last));
+    }
+}

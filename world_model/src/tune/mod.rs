@@ -157,9 +157,10 @@ pub(crate) fn resume_learner(path: &Path, learner: &mut Learner) -> Result<(Besi
     let (state, rest) = RunState::load::<LearnerState>(path)?;
     check_same_run(path, learner.config(), &rest.config, &learner.policy.checkpoint().info, &rest.base)?;
     let (n, device) = ([learner.policy.parameters().numel() as i64], learner.policy.device());
-    let [parameters, first, second] = ["parameters", "first_moment", "second_moment"].map(|name| state.tensor(name, &n, device));
+    let array = |name| state.tensor(name, &n, device);
+    let arrays = [array("parameters")?, array("mean")?, array("first_moment")?, array("second_moment")?];
     let environment = state.any("environment", device)?;
-    learner.restore(&parameters?, first?, second?, rest.updates);
+    learner.restore(arrays, rest.updates);
     let beside = Beside { iteration: rest.iteration, environment, steps: rest.steps, notes: rest.notes };
     Ok((beside, rest.own, state))
 }
