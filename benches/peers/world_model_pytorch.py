@@ -15,9 +15,9 @@ from torch import nn
 STATE, N_ACT, LEAD, SIGHTED, LATE = 51, 7, 3, 3, 100
 STEP = 0.02 / 0.04  # leash lengths that a full-scale action commands
 LEASHES = 10.0  # in a half-range of a position
-PROPRIO, BUTTON, TWO_VALUED = 18, 20, [17, 22, 23]
+GAUSSIAN, TWO_VALUED = [9, 20], [17, 22, 23]
 POSITIONS = [0, 1, 2, 18, 19, 20, 21]
-OCTAVES = 5
+OCTAVES = 6
 WAVES = STATE + 2 * len(POSITIONS) * OCTAVES
 
 
@@ -81,7 +81,7 @@ class WorldModel(nn.Module):
         self.decoder_heads = heads(count, 3, deter + direct + stoch, hidden, STATE)
         self.register_buffer("spread", torch.zeros(2, STATE))
         self.register_buffer("two_valued", torch.tensor([float(i in TWO_VALUED) for i in range(STATE)]))
-        self.register_buffer("gaussian", torch.tensor([i < PROPRIO or i in [BUTTON, *TWO_VALUED] for i in range(STATE)]))
+        self.register_buffer("gaussian", torch.tensor([i in GAUSSIAN + TWO_VALUED for i in range(STATE)]))
         self.batches = [0, 0]
 
     def probabilities(self, logits):

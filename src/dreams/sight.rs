@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use reverie_policy::{observation_of_features, state_features};
 use reverie_schema::{Action, N_ACT, Observation};
-use reverie_world_model::{CAMERAS, Noise, RawPlay, Tensor, TrainedWorldModel, no_grad_guard, reduce};
+use reverie_world_model::{CAMERAS, Inputs, Noise, RawPlay, Tensor, TrainedWorldModel, no_grad_guard, reduce};
 
 use super::load_world_model;
 use crate::{
@@ -35,12 +35,12 @@ impl ModelSight {
     /// Looks with `world` at every `rows`-th control step.
     ///
     /// # Errors
-    /// A world model without cameras, or one whose steps are not as long as a chunk is played.
+    /// A world model that sees the state itself, or one whose steps are not as long as a chunk is played.
     fn new(config: &Config, world: TrainedWorldModel, rows: usize) -> Result<Self> {
         let settings = &world.info.config;
         ensure!(
-            settings.inputs.has_cameras(),
-            "this world model sees the state itself; one of inputs = \"vision\" or \"hybrid\" looks"
+            settings.inputs == Inputs::Vision,
+            "this world model sees the state itself; one of inputs = \"vision\" tells it from pictures"
         );
         ensure!(
             settings.actions_per_step == rows,

@@ -161,7 +161,7 @@ fn simulate(
             rollout.actions.extend(rows.flat_map(|row| row.0));
         }
     }
-    let start = Start { observation: rollout.observations[0].clone(), pictures: first.context("at least one step")? };
+    let start = Start { observation: rollout.observations[0], pictures: first.context("at least one step")? };
     Ok((rollout, start))
 }
 

@@ -5,7 +5,7 @@ mod tasks;
 
 use std::{path::PathBuf, str::FromStr};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use reverie_policy::{Checkpoint, DecoderConfig};
 use serde::Serialize;
 
@@ -160,8 +160,12 @@ impl Subject {
 /// The subjects that the arguments ask for; `default` are the decoders if none is named.
 fn subjects(config: &Config, args: &Args, default: &[Name]) -> Result<Vec<Subject>> {
     let path = match &args.policy {
-        Who::Experts if args.decoders.is_empty() => return Ok(vec![Subject::Experts]),
-        Who::Experts => bail!("--decoder has no meaning for --policy experts"),
+        Who::Experts => {
+            ensure!(args.decoders.is_empty(), "--decoder has no meaning for --policy experts");
+            #[cfg(feature = "learn")]
+            ensure!(args.world_model.is_none(), "--world-model has no meaning for --policy experts");
+            return Ok(vec![Subject::Experts]);
+        }
         Who::Policy(path) => path,
     };
     ensure!(
@@ -173,6 +177,13 @@ fn subjects(config: &Config, args: &Args, default: &[Name]) -> Result<Vec<Subjec
     let names = if args.decoders.is_empty() { default } else { &args.decoders };
     #[cfg(feature = "learn")]
     let eyes = &args.world_model;
+    #[cfg(feature = "learn")]
+    if let Some(folder) = eyes {
+        for name in names {
+            crate::dreams::ModelSight::load(config, folder, name.rows(config))
+                .with_context(|| format!("--world-model with the decoder {}", name.label()))?;
+        }
+    }
     #[cfg(not(feature = "learn"))]
     let eyes = &None;
     let subject = |&name: &Name| Subject::Policy {

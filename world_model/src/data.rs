@@ -174,6 +174,7 @@ impl PlayData {
             learns: Tensor::ones([firsts.len() as i64, config.heads as i64], (Kind::Float, self.device())),
             blind: begins.zeros_like(),
             begins,
+            labelled: false,
         }
     }
 
@@ -273,6 +274,7 @@ impl Streams {
             begins: Tensor::from_slice(&begins).view(shape).to_device(data.device()),
             learns: Tensor::from_slice(&learns).view([streams as i64, config.heads as i64]).to_device(data.device()),
             blind: Tensor::from_slice(&blind).view(shape).to_device(data.device()),
+            labelled: true,
         }
     }
 }

@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn the_filter_takes_the_most_plausible_candidate_and_ends_what_is_not() {
         let (world, mut success) = untrained();
-        let config = DreamConfig { candidates: 6, temperature: 0.0, implausible_share: 0.0, jitter: 0.0, ..DreamConfig::default() };
+        let config =
+            DreamConfig { candidates: 6, temperature: 0.0, implausible_share: 0.0, jitter: 0.0, ..DreamConfig::default() };
         let mut noise = Noise::new(2, "latents", Device::Cpu);
         let latent = world.model.blank(4, &noise.normal(&[1]));
         let actions = noise.normal(&[4, 28]);

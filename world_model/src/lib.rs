@@ -10,7 +10,7 @@
 //! ```
 //! use reverie_world_model::{WorldModel, WorldModelConfig};
 //! let parameters: usize = WorldModel::parameters(&WorldModelConfig::default()).iter().map(|spec| spec.numel()).sum();
-//! assert_eq!(parameters, 1_918_079);
+//! assert_eq!(parameters, 1_943_167);
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -5,14 +5,14 @@ use tch::{Kind, Tensor};
 
 use crate::config::WorldModelConfig;
 
-/// The scale of the decoder's distribution: the mean error of late where something is seen, and where nothing is. Blind rows err more; with
-/// one scale for both the precision of a step would drown in that of many.
+/// The scale of distributions: the mean error of late of what is foretold where something is seen, of what is where nothing is, and of what is
+/// told from pictures. Blind rows err more; with one scale for both the precision of a step would drown in that of many.
 #[derive(Debug)]
 pub struct Spread {
-    /// Half-ranges, or their squares where a feature is Gaussian, `[2, 51]`.
+    /// Half-ranges, or their squares where a feature is Gaussian, `[3, 51]`.
     pub errors: Tensor,
     /// Batches so far, of each kind.
-    pub batches: [u64; 2],
+    pub batches: [u64; 3],
 }
 
 impl Spread {
@@ -21,14 +21,15 @@ impl Spread {
 
     /// Before the first batch.
     pub fn new(device: tch::Device) -> Self {
-        Self { errors: Tensor::zeros([2, STATE_FEATURES as i64], (Kind::Float, device)), batches: [0; 2] }
+        Self { errors: Tensor::zeros([3, STATE_FEATURES as i64], (Kind::Float, device)), batches: [0; 3] }
     }
 
-    /// Takes in the error of a batch, `[51]`, and returns the scale, which has no gradient.
+    /// Takes in the error of a batch, `[51]` or of the last features alone, and returns the scale, which has no gradient.
     pub(crate) fn take(&mut self, kind: usize, error: &Tensor) -> Tensor {
         self.batches[kind] += 1;
         let share = 1.0 / self.batches[kind].min(Self::LATE) as f64;
-        let mut mean = self.errors.get(kind as i64);
+        let count = error.size()[0];
+        let mut mean = self.errors.get(kind as i64).narrow(0, STATE_FEATURES as i64 - count, count);
         let _ = mean.lerp_(&error.detach(), share);
         mean.copy()
     }

@@ -7,8 +7,8 @@
 //! recurrent   h_t = gru(silu(norm(W [z_{t-1}; w_t])), h_{t-1})     w_t = [waves(x_{t-1}); l_{t-1}; a_{t-1}]
 //! prior       z_t ~ p_m(z | h_t, w_t)                         for each head m
 //! posterior   z_t ~ q(z | h_t, e_t)       e_t = encoder(what is seen)
-//! decoder     x'_t = x_{t-1} + mlp_m([h_t; z_t; w_t]);  pictures from [h_t; z_t]
-//! state       x_t = what is seen of it, and x'_t where nothing is
+//! decoder     x'_t = x_{t-1} + mlp_m([h_t; z_t; w_t]);  pictures from [h_t; z_t; x_t]
+//! state       x_t = what is seen of it, told from pictures as mlp([h_t; e_t]) where it is not measured, and x'_t where nothing is seen
 //!             two-valued features of x' are made so
 //! lead        l_t = l_{t-1} + what a_{t-1} commands - what x_t moved, within the leash
 //! loss        -ln p(seen) + kl_scale (balance KL(sg q || p) + (1 - balance) max(free_nats, KL(q || sg p)))
@@ -20,12 +20,12 @@
 //! Deviations from DreamerV3 and LUMOS. The state is foretold as a change of the state before, as models of states do (PETS, MOPO): what
 //! nobody touches stays where it is, whereas categoricals that are drawn anew at every step let a drawer wander. Whether a finger meets a
 //! lever or passes beside it is a matter of millimetres in half a metre, which does not survive a normalised memory: prior and decoder are
-//! given state and actions themselves, and positions also as waves (Fourier features; Tancik et al. 2020). What lies about has a Laplace
+//! given state and actions themselves, and positions also as waves (Fourier features; Tancik et al. 2020). Most features have a Laplace
 //! distribution, whose best guess is the median: a drawer that may be held or not stays where it is or moves along, while under a Gaussian,
-//! whose best guess is the mean, it creeps open beside a hand that misses it, and policies learn to wait for that. What the robot measures
-//! of itself is Gaussian (fingers that close on something in most of the cases would stay open on nothing under a median), and so are the
-//! lamps and the button, which under a median would never be switched and never go down; features of two values, the gripper's command and
-//! both lamps, are made one of both for the next step. The scale, one per feature, is the mean error of late (the optimal one; Rybkin et al. 2021, who take the batch's
+//! whose best guess is the mean, it creeps open beside a hand that misses it, and policies learn to wait for that. What happens in few of
+//! the cases is never the median: fingers, which close on something in most, would stay open on nothing, the button would never go down and
+//! no lamp be switched. These are Gaussian; features of two values, the gripper's command and both lamps, are made one of both for the
+//! next step. The scale, one per feature, is the mean error of late (the optimal one; Rybkin et al. 2021, who take the batch's
 //! own), of what is seen and of what is not apart, so that none has to be chosen between millimetres and nats. It must be of many batches:
 //! in most no lamp is switched, and a model for which a batch's own error is the measure learns to foretell that none ever is. Free nats
 //! spare the posterior alone: a prior that stops learning a nat short of it draws what never happens, at every step of a dream. There are
@@ -40,7 +40,7 @@ use crate::cameras::{CameraDecoder, CameraEncoder};
 use crate::config::{Inputs, WorldModelConfig};
 use crate::layers::{Dense, Gru, Heads, Mlp, MlpShape, symlog};
 use crate::lead::{LEAD, Leads};
-use crate::likelihood::{Spread, balanced_kl, errors, nll};
+use crate::likelihood::{self, Spread, balanced_kl, nll};
 use crate::noise::{Noise, sample_one_hot};
 
 /// Features that the robot measures of itself: the first of the state features.
@@ -50,15 +50,19 @@ pub const CAMERAS: [&str; 2] = ["static", "gripper"];
 /// Features that are given as waves too: the TCP's position, and door, drawer, button and switch.
 const WAVED: [(i64, i64); 2] = [(0, 3), (18, 4)];
 /// Waves of each, with half-periods of 1, 1/2, 1/4, .. of a half-range.
-const OCTAVES: i32 = 5;
+const OCTAVES: i32 = 6;
 /// Entries of `waves(x)`.
 pub(crate) const WAVES: usize = STATE_FEATURES + 2 * 7 * OCTAVES as usize;
 /// Hidden layers of a head's decoder. With one less no drawer ever moved in a dream.
 const DECODER_LAYERS: usize = 3;
 /// Features of two values, -1 and 1 when normalised: the gripper's command and both lamps.
 const TWO_VALUED: [usize; 3] = [17, 22, 23];
-/// The button, which is down for a moment at most.
-const BUTTON: usize = 20;
+/// Features whose best guess is the mean beside those of two values: the width between the fingers, and the button.
+const GAUSSIAN: [usize; 2] = [9, 20];
+/// Hidden layers of what tells the state from pictures.
+const TELLER_LAYERS: usize = 2;
+/// Of so many streams one has its pictures decoded in an update: they cost more than all the rest.
+const DECODED: i64 = 4;
 /// No feature is farther out than this, half-ranges.
 const STATE_BOUND: f64 = 2.0;
 
@@ -87,6 +91,8 @@ pub struct Sequence {
     pub learns: Tensor,
     /// 1 where nothing is seen, `[time, streams]`.
     pub blind: Tensor,
+    /// Whether the state is known where the model would have to tell it from pictures: dynamics are learned from what is the case.
+    pub labelled: bool,
 }
 
 /// What the model made of a [`Sequence`].
@@ -100,6 +106,8 @@ pub struct Observed {
     pub known: Tensor,
     /// The states that each head foretold with `z` known, `[time, streams, heads, 51]`.
     pub foretold: Tensor,
+    /// What was told from pictures of the features that are not measured, `[time, streams, 33]`.
+    pub told: Option<Tensor>,
 }
 
 /// The terms of the loss, means over time and streams.
@@ -129,6 +137,7 @@ pub struct WorldModel {
     posterior_e: Linear,
     posterior_norm: Dense,
     posterior: Linear,
+    teller: Option<Mlp>,
     state_decoder: Heads,
     camera_decoders: Vec<CameraDecoder>,
     /// 1 for features of two values, `[51]`.
@@ -172,11 +181,16 @@ impl WorldModel {
         list.linear("posterior.e", embedding, hidden);
         Dense::list(list, "posterior.0", hidden, hidden);
         list.linear("posterior.1", hidden, stoch);
+        if config.inputs == Inputs::Vision {
+            let shape =
+                MlpShape { n_in: deter + embedding, hidden: narrow, layers: TELLER_LAYERS, n_out: STATE_FEATURES - PROPRIO };
+            Mlp::list(list, "teller", shape);
+        }
         let shape = MlpShape { n_in: deter + direct + stoch, hidden, layers: DECODER_LAYERS, n_out: STATE_FEATURES };
         Heads::list(list, "decoder.state", heads, shape);
         if config.inputs.has_cameras() {
             for camera in CAMERAS {
-                CameraDecoder::list(list, &format!("decoder.{camera}"), camera_depth, deter + stoch);
+                CameraDecoder::list(list, &format!("decoder.{camera}"), camera_depth, deter + stoch + STATE_FEATURES);
             }
         }
         std::mem::take(&mut list.0)
@@ -192,7 +206,7 @@ impl WorldModel {
         };
         Self {
             two_valued: mask(&|feature| TWO_VALUED.contains(&feature)),
-            gaussian: mask(&|feature| feature < PROPRIO || feature == BUTTON || TWO_VALUED.contains(&feature)),
+            gaussian: mask(&|feature| GAUSSIAN.contains(&feature) || TWO_VALUED.contains(&feature)),
             leads: Leads::new(normaliser, posterior_norm.device()),
             config: config.clone(),
             state_encoder: Mlp::new(table, "encoder.state", 1),
@@ -205,6 +219,7 @@ impl WorldModel {
             posterior_e: table.linear("posterior.e"),
             posterior_norm,
             posterior: table.linear("posterior.1"),
+            teller: (config.inputs == Inputs::Vision).then(|| Mlp::new(table, "teller", TELLER_LAYERS)),
             state_decoder: Heads::new(table, "decoder.state", DECODER_LAYERS),
             camera_decoders: cameras.iter().map(|c| CameraDecoder::new(table, &format!("decoder.{c}"))).collect(),
         }
@@ -259,11 +274,13 @@ impl WorldModel {
             pictures: sequence.seen.pictures.iter().map(|p| p.flatten(0, 1)).collect(),
         };
         // What does not depend on the state is done for all times at once.
-        let from_seen = self.posterior_e.forward(&self.encode(&flat)).view([time, streams, -1]);
+        let embedded = self.encode(&flat);
+        let from_seen = self.posterior_e.forward(&embedded).view([time, streams, -1]);
+        let embedded = embedded.view([time, streams, -1]);
         let is_blind = sequence.blind.max().double_value(&[]) > 0.5;
-        let own = seen_features(self.config.inputs) as i64;
         let mut latent = start.shallow_clone();
-        let (mut latents, mut posteriors, mut all_known, mut foretold) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut latents, mut posteriors, mut all_known) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut foretold, mut all_told) = (Vec::new(), Vec::new());
         for t in 0..time {
             let keep = (sequence.begins.get(t) * -1.0 + 1.0).unsqueeze(-1);
             let actions = sequence.actions.get(t) * &keep;
@@ -283,10 +300,14 @@ impl WorldModel {
             let z = self.draw(&believed, &noise.uniform(&[streams, self.config.groups as i64]));
             let by_head = self.foretell(&before, &known, &z);
             let x = self.settle(&by_head.select(1, head));
-            let seen = Tensor::cat(
-                &[&sequence.seen.state.get(t).narrow(-1, 0, own), &x.narrow(-1, own, STATE_FEATURES as i64 - own)],
-                -1,
-            );
+            let mut seen = sequence.seen.state.get(t);
+            if let Some(teller) = &self.teller {
+                let told = teller.forward(&Tensor::cat(&[&h, &embedded.get(t)], -1));
+                if !sequence.labelled {
+                    seen = self.settle(&Tensor::cat(&[&seen.narrow(-1, 0, PROPRIO as i64), &told], -1));
+                }
+                all_told.push(told);
+            }
             let state = &x * &blind + seen * (&blind * -1.0 + 1.0);
             let mut lead = sequence.seen.lead.get(t);
             if is_blind {
@@ -303,6 +324,7 @@ impl WorldModel {
             posterior: Tensor::stack(&posteriors, 0),
             known: Tensor::stack(&all_known, 0),
             foretold: Tensor::stack(&foretold, 0),
+            told: self.teller.as_ref().map(|_| Tensor::stack(&all_told, 0)),
         }
     }
 
@@ -401,23 +423,21 @@ impl WorldModel {
     /// Pictures that a latent stands for, `[n, latent] -> [n, 3, 64, 64]` for each camera.
     pub fn decode_pictures(&self, latents: &Tensor) -> Vec<Tensor> {
         let known = latents.narrow(-1, 0, (self.config.deter + self.config.stoch()) as i64);
+        // Pixels teach how a state looks, not what it is.
+        let known = Tensor::cat(&[known, self.state(latents).detach()], -1);
         self.camera_decoders.iter().map(|decoder| decoder.forward(&known)).collect()
     }
 
     /// The loss of what was observed, whose errors `spread` takes in.
     pub fn loss(&self, sequence: &Sequence, observed: &Observed, spread: &mut Spread) -> Loss {
-        let latents = observed.latents.flatten(0, 1);
         let heads = self.config.heads as i64;
         let rows = |t: &Tensor| t.unsqueeze(2).expand([-1, -1, heads, -1], false).reshape([-1, STATE_FEATURES as i64]);
         let target = symlog(&rows(&sequence.seen.state));
         let foretold = symlog(&observed.foretold.view([-1, STATE_FEATURES as i64]));
-        // What is seen needs no foretelling where a stream begins; what is told from pictures does.
-        let begins =
-            if self.config.inputs == Inputs::Vision { sequence.begins.zeros_like() } else { sequence.begins.shallow_clone() };
-        let counts = (begins * -1.0 + 1.0).unsqueeze(-1) * sequence.learns.unsqueeze(0);
+        let counts = (&sequence.begins * -1.0 + 1.0).unsqueeze(-1) * sequence.learns.unsqueeze(0);
         let blind = sequence.blind.unsqueeze(-1);
         let total = counts.sum(counts.kind()).clamp_min(1.0);
-        let errors = errors(&foretold, &target, &self.gaussian, self.config.least_deviation);
+        let errors = likelihood::errors(&foretold, &target, &self.gaussian, self.config.least_deviation);
         let mut state = total.zeros_like();
         for (kind, rows) in [&blind * -1.0 + 1.0, blind].iter().enumerate() {
             let weights = (&counts * rows).flatten(0, 2);
@@ -428,9 +448,20 @@ impl WorldModel {
                 state += nll(&error, &spread.take(kind, &error), &self.gaussian) * (count / &total);
             }
         }
+        if let Some(told) = &observed.told {
+            let (first, count) = (PROPRIO as i64, (STATE_FEATURES - PROPRIO) as i64);
+            let gaussian = self.gaussian.narrow(0, first, count);
+            let want = symlog(&sequence.seen.state.narrow(-1, first, count));
+            let sighted = (&sequence.blind * -1.0 + 1.0).unsqueeze(-1);
+            let share = &sighted / sighted.sum(sighted.kind()).clamp_min(1.0);
+            let errors = likelihood::errors(&symlog(told), &want, &gaussian, self.config.least_deviation) * share;
+            let error = errors.sum_dim_intlist([0_i64, 1].as_slice(), false, errors.kind());
+            state += nll(&error, &spread.take(2, &error), &gaussian);
+        }
         let mut pictures = state.zeros_like();
-        for (decoded, want) in self.decode_pictures(&latents).iter().zip(&sequence.seen.pictures) {
-            let error = decoded - want.flatten(0, 1);
+        let some = |t: &Tensor| t.slice(1, 0, i64::MAX, DECODED).flatten(0, 1);
+        for (decoded, want) in self.decode_pictures(&some(&observed.latents)).iter().zip(&sequence.seen.pictures) {
+            let error = decoded - some(want);
             pictures += error.square().sum_dim_intlist([1_i64, 2, 3].as_slice(), false, error.kind()).mean(error.kind());
         }
         let posterior = observed.posterior.flatten(0, 1).unsqueeze(1);
@@ -545,6 +576,7 @@ mod tests {
             begins: Tensor::zeros([time, streams], (Kind::Float, Device::Cpu)),
             learns: Tensor::ones([streams, config.heads as i64], (Kind::Float, Device::Cpu)),
             blind: Tensor::zeros([time, streams], (Kind::Float, Device::Cpu)),
+            labelled: true,
         }
     }
 
@@ -646,7 +678,7 @@ mod tests {
             groups: 32,
             classes: 32,
             hidden: 1000,
-            embed: 896,
+            embed: 704,
             camera_depth: 24,
             heads: 1,
             actions_per_step: 1,

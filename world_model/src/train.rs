@@ -71,7 +71,7 @@ struct Rest {
     config: WorldModelConfig,
     data: [u64; 2],
     cursors: Vec<Option<Cursor>>,
-    batches: [u64; 2],
+    batches: [u64; 3],
     progress: WorldModelProgress,
 }
 

@@ -53,23 +53,31 @@ fn all() -> Vec<Cell> {
     ]
 }
 
-/// Tuned in the dreams of world models that look, and judged with the state told from pictures; each beside the base policy judged so.
+/// Tuned in the dreams of world models that look, each beside the base policy. Where pictures are all there is, both are judged with the state
+/// told from them.
 fn seeing(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64], rows: &mut Vec<Value>) -> Result<serde_json::Map<String, Value>> {
     let mut claims = serde_json::Map::new();
+    if tasks.is_empty() {
+        return Ok(claims);
+    }
     let base = models::load(&runner.args.policy)?;
     for (name, folder) in [("vision", &runner.args.vision), ("hybrid", &runner.args.hybrid)] {
         let Some(folder) = folder else { continue };
         let cell = Cell { folders: Some(Folders::under(folder)), ..cell(name, &[], &[]) };
         runner.tune(&[&cell], tasks, seeds)?;
-        let eyes = folder.join("world_model");
+        let eyes = (name == "vision").then(|| folder.join("world_model"));
+        let decoder = (DecoderConfig::ddpm(), runner.config.finetune.chain.rows);
+        let judge = |checkpoint: &Checkpoint, task, first| {
+            Ok::<_, anyhow::Error>(runner.attempts(checkpoint, &decoder, eyes.as_deref(), task, first, runner.args.episodes)?.0)
+        };
         let (mut before, mut after) = (Rate::default(), Rate::default());
         let (mut imagined, mut divergence, mut steps, mut count) = (0.0, 0.0, 0, 0.0);
         for &task in tasks {
             for &seed in seeds {
                 let first = runner.args.seed + seed * runner.args.episodes;
-                before += runner.success_seeing(&base, &eyes, task, first, runner.args.episodes)?;
+                before += judge(&base, task, first)?;
                 let tuned = runner.load(&cell, task, seed)?;
-                after += runner.success_seeing(&tuned.checkpoint, &eyes, task, first, runner.args.episodes)?;
+                after += judge(&tuned.checkpoint, task, first)?;
                 imagined += tuned.imagined;
                 divergence += tuned.divergence;
                 steps += tuned.steps;

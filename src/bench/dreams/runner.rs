@@ -175,12 +175,6 @@ impl<'a> Runner<'a> {
         Ok(self.attempts(checkpoint, &decoder, None, task, first, episodes)?.0)
     }
 
-    /// The same, with the state told from pictures by the world model in `eyes`.
-    pub fn success_seeing(&self, checkpoint: &Checkpoint, eyes: &Path, task: Task, first: u64, episodes: u64) -> Result<Rate> {
-        let decoder = (DecoderConfig::ddpm(), self.config.finetune.chain.rows);
-        Ok(self.attempts(checkpoint, &decoder, Some(eyes), task, first, episodes)?.0)
-    }
-
     /// Success, mean and most network evaluations of a plan; the state is told by the world model in `eyes`, if there is one.
     pub fn attempts(
         &self,

@@ -245,7 +245,7 @@ impl Tuner for B2 {
         let selected = advantage.ne(0.0).nonzero().view([-1]);
         let mut order = Vec::<i64>::try_from(selected.to_device(Device::Cpu)).expect("indices");
         let clip = Tensor::full([window as i64], config.b2.clip, (Kind::Float, device));
-        let lesson = self.learner.lesson(&branches.cond, &mut noise);
+        let lesson = self.learner.lesson(&branches.cond, usize::MAX, &mut noise);
         let mut batches = 0.0;
         for _ in 0..config.b2.epochs {
             order.shuffle(noise.rng());

@@ -154,7 +154,7 @@ impl DiffusionPolicy {
     }
 
     /// Number of denoising steps.
-    fn steps(&self) -> i64 {
+    pub(crate) fn steps(&self) -> i64 {
         self.label.size()[0]
     }
 
@@ -175,7 +175,7 @@ impl DiffusionPolicy {
         noise.normal(&[n, self.shape.horizon as i64, self.shape.n_act as i64])
     }
 
-    /// Takes the steps `steps` from `x` with `network`; `keep` is shown every sample.
+    /// Takes the steps `steps` from `x` with `network`; `keep` is shown each one's number, its mean and the sample.
     fn run(
         &self,
         network: &Network,
@@ -183,15 +183,14 @@ impl DiffusionPolicy {
         steps: std::ops::Range<i64>,
         cond: &Tensor,
         noise: &mut ChunkNoise<'_>,
-        mut keep: impl FnMut(&Tensor),
+        mut keep: impl FnMut(i64, &Tensor, &Tensor),
     ) -> Tensor {
-        keep(&x);
         for index in steps {
             let mean = self.mean(network, &x, &self.step_index(index), cond);
             let sigma = self.sigma.double_value(&[index]).max(self.config.sampling_floor);
             let fresh = noise.next(self).clamp(-self.config.noise_clip, self.config.noise_clip);
-            x = mean + fresh * sigma;
-            keep(&x);
+            x = &mean + fresh * sigma;
+            keep(index, &mean, &x);
         }
         x
     }
@@ -207,28 +206,28 @@ impl DiffusionPolicy {
     /// From a sample that enters the last `window` steps through the whole rest. The chains have `window` steps. No gradients.
     pub fn sample_from(&self, entering: &Tensor, window: usize, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Chains {
         let _guard = tch::no_grad_guard();
-        let mut samples = Vec::with_capacity(window + 1);
+        let (mut samples, mut log_likelihood) = (vec![entering.shallow_clone()], Vec::with_capacity(window));
         let last = self.steps() - window as i64..self.steps();
-        let entering = entering.shallow_clone();
-        let _clean = self.run(&self.network, entering, last, cond, noise, |x| samples.push(x.shallow_clone()));
-        let x = Tensor::stack(&samples, 1);
-        let log_likelihood = self.log_likelihood(&x, cond);
-        Chains { x, log_likelihood }
+        let _clean = self.run(&self.network, entering.shallow_clone(), last, cond, noise, |index, mean, x| {
+            samples.push(x.shallow_clone());
+            log_likelihood.push(self.played_log_density(x, mean, &self.likelihood_sigma(&self.step_index(index))));
+        });
+        Chains { x: Tensor::stack(&samples, 1), log_likelihood: Tensor::stack(&log_likelihood, 1) }
     }
 
     /// Pure noise down to where the last `window` steps begin. No gradients.
     pub fn to_window(&self, x: Tensor, window: usize, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Tensor {
         let _guard = tch::no_grad_guard();
-        self.run(&self.network, x, 0..self.steps() - window as i64, cond, noise, |_| ())
+        self.run(&self.network, x, 0..self.steps() - window as i64, cond, noise, |_, _, _| ())
     }
 
     /// Chains of the frozen policy through all its steps, `[n, steps + 1, horizon, n_act]`: what behaviour cloning holds on to. No
     /// gradients.
     pub fn teach(&self, cond: &Tensor, noise: &mut ChunkNoise<'_>) -> Tensor {
         let _guard = tch::no_grad_guard();
-        let mut samples = Vec::new();
         let first = noise.next(self);
-        let _clean = self.run(&self.base, first, 0..self.steps(), cond, noise, |x| samples.push(x.shallow_clone()));
+        let mut samples = vec![first.shallow_clone()];
+        let _clean = self.run(&self.base, first, 0..self.steps(), cond, noise, |_, _, x| samples.push(x.shallow_clone()));
         Tensor::stack(&samples, 1)
     }
 
@@ -237,11 +236,18 @@ impl DiffusionPolicy {
     pub fn log_likelihood(&self, x: &Tensor, cond: &Tensor) -> Tensor {
         let (n, window) = (x.size()[0], x.size()[1] - 1);
         let (mean, sigma) = self.gaussians(&self.network, x, cond);
-        let after = x.narrow(1, 1, window);
+        self.played_log_density(&x.narrow(1, 1, window), &mean, &sigma).view([n, window])
+    }
+
+    /// Mean log-density of the played entries, `[.., horizon, n_act] -> [..]`.
+    fn played_log_density(&self, x: &Tensor, mean: &Tensor, sigma: &Tensor) -> Tensor {
         let played = |t: &Tensor| t.narrow(-2, 0, self.config.rows as i64);
-        log_density(&played(&after), &played(&mean), &sigma)
-            .mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
-            .view([n, window])
+        log_density(&played(x), &played(mean), sigma).mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
+    }
+
+    /// Standard deviations in likelihoods of the steps `index`, `[n, 1, 1]`.
+    fn likelihood_sigma(&self, index: &Tensor) -> Tensor {
+        self.sigma.index_select(0, index).clamp_min(self.config.likelihood_floor).view([-1, 1, 1])
     }
 
     /// Log-likelihood of single steps, one a row: those with the numbers `pairs` (`decision * window + step`) of chains
@@ -254,10 +260,7 @@ impl DiffusionPolicy {
         let samples = x.flatten(0, 1);
         let index = step + (self.steps() - window);
         let mean = self.mean(&self.network, &samples.index_select(0, &sample), &index, &cond.index_select(0, &decision));
-        let sigma = self.sigma.index_select(0, &index).clamp_min(self.config.likelihood_floor).view([-1, 1, 1]);
-        let played = |t: &Tensor| t.narrow(-2, 0, self.config.rows as i64);
-        let after = samples.index_select(0, &(sample + 1));
-        log_density(&played(&after), &played(&mean), &sigma).mean_dim([-1_i64, -2].as_slice(), false, Kind::Float)
+        self.played_log_density(&samples.index_select(0, &(sample + 1)), &mean, &self.likelihood_sigma(&index))
     }
 
     /// Means of the last steps, `[n, window, horizon, n_act]`, and their deviations in likelihoods, `[window, 1, 1]`.
@@ -267,8 +270,7 @@ impl DiffusionPolicy {
         let before = x.narrow(1, 0, window).flatten(0, 1);
         let rows = cond.unsqueeze(1).expand([n, window, -1], false).flatten(0, 1);
         let mean = self.mean(network, &before, &index.repeat([n]), &rows);
-        let sigma = self.sigma.index_select(0, &index).clamp_min(self.config.likelihood_floor).view([-1, 1, 1]);
-        (mean.view_as(&x.narrow(1, 1, window)), sigma)
+        (mean.view_as(&x.narrow(1, 1, window)), self.likelihood_sigma(&index))
     }
 
     /// Divergence of the tuned steps from the frozen policy's along given chains: `sum_k |mu - mu_base|^2 / (2 sigma_k^2)` over
@@ -389,6 +391,8 @@ pub(crate) mod tests {
         let cond = noise.normal(&[2, policy.shape().n_cond as i64]).repeat_interleave_self_int(3, 0, 6);
         let chains = policy.sample(&cond, &mut ChunkNoise::shared(&mut noise, 6, 3));
         assert_eq!(policy.divergence(&chains.x, &cond).abs().max().double_value(&[]), 0.0);
+        let again = policy.log_likelihood(&chains.x, &cond);
+        assert!((again - &chains.log_likelihood).abs().max().double_value(&[]) < 1e-5);
         let pairs = Tensor::from_slice(&[0_i64, 5, 13]);
         let single = policy.pair_log_likelihood(&chains.x, &cond, &pairs);
         let of_all = chains.log_likelihood.view([-1]).index_select(0, &pairs);

@@ -179,7 +179,7 @@ impl Tuner for D3po {
             }
         }
         let reference = self.under_reference(&pairs.x, &pairs.cond);
-        let lesson = self.learner.lesson(&pairs.cond, &mut noise);
+        let lesson = self.learner.lesson(&pairs.cond, usize::MAX, &mut noise);
         let mut batches = 0.0;
         for _ in 0..d3po.epochs {
             preferred.shuffle(noise.rng());

@@ -51,13 +51,17 @@ impl Learner {
         self.policy.parameters().named(&self.mean)
     }
 
-    /// Chains of the frozen policy in the situations `cond`; none if nothing holds on to it.
-    pub(crate) fn lesson(&self, cond: &Tensor, noise: &mut Noise) -> Option<Lesson> {
+    /// Chains of the frozen policy in the situations `cond`, or in as many random ones of them as make `steps` steps; none if nothing
+    /// holds on to it.
+    pub(crate) fn lesson(&self, cond: &Tensor, steps: usize, noise: &mut Noise) -> Option<Lesson> {
         if self.config.cloning == 0.0 {
             return None;
         }
-        let x = self.policy.teach(cond, &mut ChunkNoise::own(noise, cond.size()[0]));
-        Some(Lesson { cond: cond.shallow_clone(), x })
+        let all = cond.size()[0];
+        let count = steps.div_ceil(self.policy.steps() as usize).min(all as usize) as i64;
+        let cond = if count < all { cond.index_select(0, &noise.below(all, &[count])) } else { cond.shallow_clone() };
+        let x = self.policy.teach(&cond, &mut ChunkNoise::own(noise, cond.size()[0]));
+        Some(Lesson { cond, x })
     }
 
     /// Negative log-likelihood, `-mean ln p`, of `count` random steps of the frozen policy's chains, all of its steps among them.

@@ -30,6 +30,9 @@ const SCALE_GAMMA: f64 = 0.99;
 /// Hidden layers of the critic.
 const CRITIC_LAYERS: usize = 2;
 
+/// Of so many decisions the divergence from the frozen policy is measured at one.
+const MEASURED: i64 = 8;
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Ppo {
@@ -154,9 +157,10 @@ impl Tuner for Ppo {
         let clip = on(clip_ranges(ppo, window));
         let advantage = advantage.unsqueeze(-1) * on(denoising_discounts(ppo, window));
         let warm = iteration >= ppo.critic_warmup;
-        let lesson = if warm { self.learner.lesson(&cond, &mut noise) } else { None };
-
         let decisions = cond.size()[0];
+        let seen = ((decisions * window as i64) as f64 * ppo.share).ceil().max(1.0) as usize;
+        let lesson = if warm { self.learner.lesson(&cond, seen * ppo.epochs, &mut noise) } else { None };
+
         let (before, advantage) = (before.view([-1]), advantage.view([-1]));
         let clip = clip.repeat([decisions]);
         let (mut values, mut pairs): (Vec<i64>, Vec<i64>) = ((0..decisions).collect(), (0..decisions * window as i64).collect());
@@ -174,7 +178,6 @@ impl Tuner for Ppo {
             if !goes_on {
                 continue;
             }
-            let seen = ((pairs.len() as f64 * ppo.share).ceil() as usize).clamp(1, pairs.len());
             let (drawn, _) = pairs.partial_shuffle(noise.rng(), seen);
             let mut divergence_of_pass = Vec::new();
             for rows in drawn.chunks(ppo.batch) {
@@ -196,7 +199,8 @@ impl Tuner for Ppo {
         for sum in [&mut stats.cloning_loss, &mut stats.policy_loss, &mut stats.clipped] {
             *sum /= f64::max(policy_batches, 1.0);
         }
-        stats.divergence_from_base = self.learner.policy.divergence(&x, &cond).mean(Kind::Float).double_value(&[]);
+        let some = |t: &Tensor| t.slice(0, 0, i64::MAX, MEASURED);
+        stats.divergence_from_base = self.learner.policy.divergence(&some(&x), &some(&cond)).mean(Kind::Float).double_value(&[]);
         Ok(stats)
     }
 
