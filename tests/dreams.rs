@@ -133,12 +133,23 @@ fn from_play_to_a_tuned_policy() {
     );
     works(at, &["view", "dream", "--policy", "runs/base", "--steps", "8", "--rrd", "dream.rrd", "--strip", "dream.png"]);
     assert!(at.join("dream.rrd").exists() && at.join("dream.png").exists());
+    for whose in ["simulation", "dream"] {
+        let said = works(
+            at,
+            &["view", "dream", "--policy", "runs/base", "--steps", "8", "--along", whose, "--strip", &format!("{whose}.png")],
+        );
+        assert!(said.contains("simulation: ") && said.contains("dream: ") && at.join(format!("{whose}.png")).exists(), "{said}");
+    }
 
     // What does not fit is refused, with what to do.
     let error = fails(at, &["train", "reward", "--task", "lift_red_block_table"]);
     assert!(error.contains("hangs on contacts") && error.contains("open_drawer"), "{error}");
     let error = fails(at, &["finetune", "--task", "turn_on_led", "--policy", "runs/base"]);
     assert!(error.contains("reverie train reward --task turn_on_led"), "{error}");
+    let error = fails(at, &["eval", "--policy", "runs/base", "--decoder", "ddpm", "--world-model", "runs/world_model"]);
+    assert!(error.contains("this world model sees the state itself"), "{error}");
+    let error = fails(at, &["eval", "--policy", "experts", "--world-model", "runs/world_model"]);
+    assert!(error.contains("--world-model has no meaning for --policy experts"), "{error}");
     works(at, &["--set", "world_model.seed=1", "train", "world-model", "--out", "runs/other_world"]);
     let error = fails(at, &[&again("runs/three")[..], &["--world-model", "runs/other_world"]].concat());
     assert!(error.contains("world model that the success classifier was trained on"), "{error}");
@@ -149,6 +160,27 @@ fn from_play_to_a_tuned_policy() {
     fs::write(&damaged, &bytes[..bytes.len() / 2]).expect("a shorter file");
     let error = fails(at, &["train", "reward", "--task", "open_drawer"]);
     assert!(error.contains("world_model.safetensors"), "{error}");
+}
+
+/// From pictures to a policy that is told the state by a world model.
+#[test]
+fn a_world_model_of_vision_tells_the_state() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let looking = "\n[cameras]\nstatic_px = 64\ngripper_px = 64\n";
+    let seeing = TINY.replace("[world_model]\n", "[world_model]\ninputs = \"vision\"\ncamera_depth = 2\n") + looking;
+    fs::write(at.join("tiny.toml"), seeing).expect("a file");
+    let cameras = ["--camera", "static", "--camera", "gripper"];
+    works(at, &[&["collect", "play", "--hours", "0.07"][..], &cameras].concat());
+    works(at, &[&["collect", "demos", "--task", "open_drawer", "--episodes", "4"][..], &cameras].concat());
+    works(at, &["train", "policy", "--out", "runs/base"]);
+    let said = works(at, &["train", "world-model"]);
+    assert!(said.contains("80 control steps ahead by model"), "{said}");
+    let eval = ["eval", "--policy", "runs/base", "--task", "open_drawer", "--episodes", "2", "--world-model", "runs/world_model"];
+    works(at, &[&eval[..], &["--decoder", "ddpm"]].concat());
+    let error = fails(at, &eval);
+    assert!(error.contains("with the decoder rti") && error.contains("4 control steps"), "{error}");
+    works(at, &["view", "dream", "--policy", "runs/base", "--steps", "8", "--strip", "dream.png"]);
 }
 
 #[test]

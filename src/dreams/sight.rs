@@ -1,4 +1,4 @@
-//! A policy that sees: a world model that looks through both cameras tells the state that the policy is conditioned on.
+//! A policy that sees: a world model of `vision` tells the state that the policy is conditioned on.
 
 use std::path::Path;
 

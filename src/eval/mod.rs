@@ -37,7 +37,7 @@ pub struct Args {
     /// cpu (the decode engine), torch-cpu or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// World model that looks: it tells the policy the state from both cameras' pictures, instead of the simulation
+    /// World model of `vision`: it tells the policy the state from both cameras' pictures, instead of the simulation
     #[cfg(feature = "learn")]
     #[arg(long, value_name = "FOLDER")]
     world_model: Option<PathBuf>,

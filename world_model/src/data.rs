@@ -9,15 +9,18 @@ use tch::{Device, Kind, Tensor};
 
 use crate::WorldModelError;
 use crate::cameras::PICTURE_PX;
-use crate::config::{SIGHTED, WorldModelConfig};
+use crate::config::{Inputs, SIGHTED, WorldModelConfig};
 use crate::error::Result;
 use crate::lead::{LEAD, leads_of};
-use crate::rssm::{CAMERAS, Seen, Sequence};
+use crate::rssm::CAMERAS;
+use crate::sequence::{Seen, Sequence};
 
 /// Bytes of a picture.
 pub const PICTURE_LEN: usize = PICTURE_PX * PICTURE_PX * 3;
 /// Fewer steps of the model than these in an episode teach nothing.
 const LEAST_STEPS: usize = 4;
+/// Share of the streams that are given the state where a model would have to tell it.
+const GIVEN: f64 = 0.5;
 
 /// Recorded frames, episode after episode, as they come from a data set.
 #[derive(Debug, Default)]
@@ -174,7 +177,7 @@ impl PlayData {
             learns: Tensor::ones([firsts.len() as i64, config.heads as i64], (Kind::Float, self.device())),
             blind: begins.zeros_like(),
             begins,
-            labelled: false,
+            given: Tensor::zeros([firsts.len() as i64], (Kind::Float, self.device())),
         }
     }
 
@@ -266,6 +269,11 @@ impl Streams {
                 learns[stream * config.heads + now.episode % config.heads] = 0.0;
             }
         }
+        // Only where it matters.
+        let given: Vec<f32> = match config.inputs {
+            Inputs::Vision => (0..streams).map(|_| f32::from(rng.random_bool(GIVEN))).collect(),
+            _ => vec![1.0; streams],
+        };
         let shape = [time as i64, streams as i64];
         let frames = Tensor::from_slice(&frames).view(shape);
         Sequence {
@@ -274,7 +282,7 @@ impl Streams {
             begins: Tensor::from_slice(&begins).view(shape).to_device(data.device()),
             learns: Tensor::from_slice(&learns).view([streams as i64, config.heads as i64]).to_device(data.device()),
             blind: Tensor::from_slice(&blind).view(shape).to_device(data.device()),
-            labelled: true,
+            given: Tensor::from_slice(&given).to_device(data.device()),
         }
     }
 }

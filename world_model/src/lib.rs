@@ -31,6 +31,7 @@ mod morec;
 mod noise;
 mod predict;
 mod rssm;
+mod sequence;
 mod state;
 mod store;
 mod success;
@@ -53,7 +54,8 @@ pub use morec::{
 };
 pub use noise::{Noise, sample_one_hot};
 pub use predict::{MlpDynamics, Moves, OpenLoop, Usual, disagreement, open_loop, usual_disagreement};
-pub use rssm::{CAMERAS, Foretold, Loss, Observed, Seen, Sequence, WorldModel};
+pub use rssm::{CAMERAS, Foretold, Loss, Observed, WorldModel};
+pub use sequence::{Seen, Sequence};
 pub use store::{Info, Provenance, Stored};
 // The program composes latents and conditions; libtorch itself stays a dependency of this crate and of the policy.
 pub use success::{

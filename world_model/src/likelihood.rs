@@ -5,6 +5,9 @@ use tch::{Kind, Tensor};
 
 use crate::config::WorldModelConfig;
 
+/// The kind of errors of what is told from pictures; 0 are those of what is foretold and seen, 1 of what is foretold blindly.
+pub(crate) const TOLD: usize = 2;
+
 /// The scale of distributions: the mean error of late of what is foretold where something is seen, of what is where nothing is, and of what is
 /// told from pictures. Blind rows err more; with one scale for both the precision of a step would drown in that of many.
 #[derive(Debug)]
@@ -74,7 +77,7 @@ mod tests {
     use crate::gradient_check::gradient_error;
     use crate::noise::Noise;
 
-    /// The first batch counts whole, later ones a share; the two kinds don't mix.
+    /// The first batch counts whole, later ones a share; the kinds don't mix.
     #[test]
     fn the_scale_is_the_error_of_late() {
         let mut spread = Spread::new(Device::Cpu);
@@ -82,6 +85,9 @@ mod tests {
         assert_eq!(spread.take(0, &error(4.0)), error(4.0));
         assert_eq!(spread.take(0, &error(2.0)), error(3.0));
         assert_eq!(spread.take(1, &error(8.0)), error(8.0));
+        let last = |value: f64| error(value).narrow(0, 40, STATE_FEATURES as i64 - 40);
+        assert_eq!(spread.take(TOLD, &last(5.0)), last(5.0));
+        assert_eq!(spread.errors.get(TOLD as i64).narrow(0, 0, 40).sum(Kind::Float).double_value(&[]), 0.0);
         for _ in 0..2000 {
             let _ = spread.take(0, &error(1.0));
         }

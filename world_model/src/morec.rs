@@ -248,7 +248,8 @@ fn draw(
     let settings = model.config();
     let steps = CONTEXT + config.depth + 1;
     let firsts = random_windows(data, episodes, steps * settings.actions_per_step, config.batch, noise)?;
-    let sequence = data.windows(&firsts, steps, settings);
+    // Recordings are not to be told by the tremor of what is told from pictures.
+    let sequence = data.windows(&firsts, steps, settings).with_given_state();
     let observed = model.observe(&sequence, &model.blank(firsts.len() as i64, &sequence.actions), noise).latents;
     let mut latent = observed.get(CONTEXT as i64);
     let depth = config.depth as i64;

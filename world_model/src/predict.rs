@@ -208,7 +208,7 @@ pub fn usual_disagreement(model: &WorldModel, data: &PlayData, episodes: &Range<
     let config = model.config();
     let mut noise = Noise::new(config.seed, "disagreement", data.device());
     let firsts = random_windows(data, episodes, (CONTEXT + STEPS) * config.actions_per_step, WINDOWS, &mut noise)?;
-    let sequence = data.windows(&firsts, CONTEXT + STEPS, config);
+    let sequence = data.windows(&firsts, CONTEXT + STEPS, config).with_given_state();
     let seen = model.observe(&sequence, &model.blank(WINDOWS as i64, &sequence.actions), &mut noise).latents;
     let mut latent = seen.get(CONTEXT as i64 - 1);
     let (mut all, mut states) = (Vec::new(), Vec::new());

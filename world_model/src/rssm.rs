@@ -9,7 +9,7 @@
 //! posterior   z_t ~ q(z | h_t, e_t)       e_t = encoder(what is seen)
 //! decoder     x'_t = x_{t-1} + mlp_m([h_t; z_t; w_t]);  pictures from [h_t; z_t; x_t]
 //! state       x_t = what is seen of it, told from pictures as mlp([h_t; e_t]) where it is not measured, and x'_t where nothing is seen
-//!             two-valued features of x' are made so
+//!             two-valued features that are told or foretold are made so; in training half of the streams are given what must be told
 //! lead        l_t = l_{t-1} + what a_{t-1} commands - what x_t moved, within the leash
 //! loss        -ln p(seen) + kl_scale (balance KL(sg q || p) + (1 - balance) max(free_nats, KL(q || sg p)))
 //! ```
@@ -40,8 +40,9 @@ use crate::cameras::{CameraDecoder, CameraEncoder};
 use crate::config::{Inputs, WorldModelConfig};
 use crate::layers::{Dense, Gru, Heads, Mlp, MlpShape, symlog};
 use crate::lead::{LEAD, Leads};
-use crate::likelihood::{self, Spread, balanced_kl, nll};
+use crate::likelihood::{self, Spread, TOLD, balanced_kl, nll};
 use crate::noise::{Noise, sample_one_hot};
+use crate::sequence::{Seen, Sequence};
 
 /// Features that the robot measures of itself: the first of the state features.
 pub const PROPRIO: usize = 18;
@@ -66,35 +67,6 @@ const DECODED: i64 = 4;
 /// No feature is farther out than this, half-ranges.
 const STATE_BOUND: f64 = 2.0;
 
-/// What is seen, frame by frame. Shapes begin with any number of dimensions, the same in all.
-#[derive(Debug)]
-pub struct Seen {
-    /// State features, normalised to [-1, 1], `[.., 51]`. All of them, even if the model may only look at the robot's own: the
-    /// rest is what it is taught to tell.
-    pub state: Tensor,
-    /// How far the commanded TCP is ahead, leash lengths, `[.., 3]`: known to whoever commands.
-    pub lead: Tensor,
-    /// Pictures of [`CAMERAS`] in [-1, 1], `[.., 3, 64, 64]` each; empty without cameras.
-    pub pictures: Vec<Tensor>,
-}
-
-/// Parallel streams, cut at the same times.
-#[derive(Debug)]
-pub struct Sequence {
-    /// `[time, streams, ..]`.
-    pub seen: Seen,
-    /// Actions between the frame before and this one, `[time, streams, actions_per_step * n_act]`.
-    pub actions: Tensor,
-    /// 1 where a stream begins anew, so that what was before counts for nothing, `[time, streams]`.
-    pub begins: Tensor,
-    /// For each head, 1 where it learns from the stream, `[streams, heads]`.
-    pub learns: Tensor,
-    /// 1 where nothing is seen, `[time, streams]`.
-    pub blind: Tensor,
-    /// Whether the state is known where the model would have to tell it from pictures: dynamics are learned from what is the case.
-    pub labelled: bool,
-}
-
 /// What the model made of a [`Sequence`].
 #[derive(Debug)]
 pub struct Observed {
@@ -110,12 +82,12 @@ pub struct Observed {
     pub told: Option<Tensor>,
 }
 
-/// The terms of the loss, means over time and streams.
+/// The terms of the loss, means over time and streams (of pictures, over those that are decoded).
 #[derive(Debug)]
 pub struct Loss {
     /// What is minimised.
     pub total: Tensor,
-    /// Negative log-likelihood of the state, nats up to a constant.
+    /// Negative log-likelihood of the state, foretold and told, nats up to a constant.
     pub state: Tensor,
     /// Squared error of the pictures, summed over pixels; 0 without cameras.
     pub pictures: Tensor,
@@ -244,7 +216,7 @@ impl WorldModel {
     /// then state and actions as they are, `[n, known]`.
     fn recur(&self, latent: &Tensor, actions: &Tensor) -> Tensor {
         let (deter, stoch) = (self.config.deter as i64, self.config.stoch() as i64);
-        // Waves are fifty times as steep as what they are of: gradients of a blind stretch would explode along them.
+        // Waves are a hundred times as steep as what they are of: gradients of a blind stretch would explode along them.
         let direct = Tensor::cat(&[&waves(&self.state(latent).detach()), &self.lead(latent), actions], -1);
         let input = Tensor::cat(&[&latent.narrow(-1, deter, stoch), &direct], -1);
         let h = self.gru.forward(&self.input.forward(&input), &latent.narrow(-1, 0, deter));
@@ -303,9 +275,9 @@ impl WorldModel {
             let mut seen = sequence.seen.state.get(t);
             if let Some(teller) = &self.teller {
                 let told = teller.forward(&Tensor::cat(&[&h, &embedded.get(t)], -1));
-                if !sequence.labelled {
-                    seen = self.settle(&Tensor::cat(&[&seen.narrow(-1, 0, PROPRIO as i64), &told], -1));
-                }
+                let believed = told.detach().clamp(-STATE_BOUND, STATE_BOUND);
+                let believed = self.settle(&Tensor::cat(&[&seen.narrow(-1, 0, PROPRIO as i64), &believed], -1));
+                seen = seen.where_self(&sequence.given.gt(0.5).unsqueeze(-1), &believed);
                 all_told.push(told);
             }
             let state = &x * &blind + seen * (&blind * -1.0 + 1.0);
@@ -434,7 +406,9 @@ impl WorldModel {
         let rows = |t: &Tensor| t.unsqueeze(2).expand([-1, -1, heads, -1], false).reshape([-1, STATE_FEATURES as i64]);
         let target = symlog(&rows(&sequence.seen.state));
         let foretold = symlog(&observed.foretold.view([-1, STATE_FEATURES as i64]));
-        let counts = (&sequence.begins * -1.0 + 1.0).unsqueeze(-1) * sequence.learns.unsqueeze(0);
+        // Dynamics are learned from what is the case, not from what was told.
+        let learns = &sequence.learns * sequence.given.unsqueeze(-1);
+        let counts = (&sequence.begins * -1.0 + 1.0).unsqueeze(-1) * learns.unsqueeze(0);
         let blind = sequence.blind.unsqueeze(-1);
         let total = counts.sum(counts.kind()).clamp_min(1.0);
         let errors = likelihood::errors(&foretold, &target, &self.gaussian, self.config.least_deviation);
@@ -456,7 +430,7 @@ impl WorldModel {
             let share = &sighted / sighted.sum(sighted.kind()).clamp_min(1.0);
             let errors = likelihood::errors(&symlog(told), &want, &gaussian, self.config.least_deviation) * share;
             let error = errors.sum_dim_intlist([0_i64, 1].as_slice(), false, errors.kind());
-            state += nll(&error, &spread.take(2, &error), &gaussian);
+            state += nll(&error, &spread.take(TOLD, &error), &gaussian);
         }
         let mut pictures = state.zeros_like();
         let some = |t: &Tensor| t.slice(1, 0, i64::MAX, DECODED).flatten(0, 1);
@@ -576,8 +550,29 @@ mod tests {
             begins: Tensor::zeros([time, streams], (Kind::Float, Device::Cpu)),
             learns: Tensor::ones([streams, config.heads as i64], (Kind::Float, Device::Cpu)),
             blind: Tensor::zeros([time, streams], (Kind::Float, Device::Cpu)),
-            labelled: true,
+            given: Tensor::ones([streams], (Kind::Float, Device::Cpu)),
         }
+    }
+
+    /// What is measured is known as it is; the rest is what was told, unless it is given.
+    #[test]
+    fn the_state_is_told_from_pictures_or_given() {
+        let config = tiny(Inputs::Vision);
+        let (model, _parameters) = model(&config);
+        let _guard = tch::no_grad_guard();
+        let sequence = sequence(&config, 3, 2, 7);
+        let _ = sequence.given.get(0).fill_(0.0);
+        let observed = model.observe(&sequence, &model.blank(2, &sequence.actions), &mut Noise::new(3, "z", Device::Cpu));
+        let (state, told) = (model.state(&observed.latents), observed.told.unwrap());
+        assert_eq!(told.size(), [3, 2, 33]);
+        assert_eq!(state.select(1, 1), sequence.seen.state.select(1, 1));
+        let (first, count) = (PROPRIO as i64, (STATE_FEATURES - PROPRIO) as i64);
+        // The command, the last that is measured, is made one of two values.
+        assert_eq!(state.select(1, 0).narrow(-1, 0, first - 1), sequence.seen.state.select(1, 0).narrow(-1, 0, first - 1));
+        let rest = state.select(1, 0).narrow(-1, first, count);
+        let lamps = rest.narrow(-1, 4, 2);
+        assert_eq!(lamps, told.select(1, 0).narrow(-1, 4, 2).sign());
+        assert_eq!(rest.narrow(-1, 0, 4), told.select(1, 0).narrow(-1, 0, 4));
     }
 
     #[test]

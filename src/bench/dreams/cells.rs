@@ -42,9 +42,16 @@ fn all() -> Vec<Cell> {
         cell("penalty_off", &["finetune.dream.penalty=0.0"], &[]),
         cell(
             "guards_off",
-            &["finetune.dream.candidates=0", "finetune.dream.penalty=0.0", "finetune.dream.successes_in_a_row=1"],
+            &[
+                "finetune.dream.candidates=0",
+                "finetune.dream.penalty=0.0",
+                "finetune.dream.jitter=0.0",
+                "finetune.dream.successes_in_a_row=1",
+            ],
             &[],
         ),
+        cell("jitter_off", &["finetune.dream.jitter=0.0"], &[]),
+        cell("average_off", &["finetune.average=0.0"], &[]),
         cell("risk_min", &["finetune.dream.risk=min", "finetune.dream.penalty=0.2"], &[]),
         cell("b2", &["finetune.method=b2", BRANCHED], &[]),
         cell("d3po", &["finetune.method=d3po", BRANCHED], &[]),

@@ -43,7 +43,7 @@ pub struct TuneConfig {
     /// Weight of holding on to the frozen policy (0.05; DiWA's 0.025 to 0.1).
     pub cloning: f64,
     /// Share of the mean of the weights that stays at each update. That mean is what is deployed, since the weights themselves swing about
-    /// it (0, the last weights).
+    /// it (0, the last weights). Of few updates less stays.
     pub average: f64,
     /// Iterations between two saved states.
     pub save_every: u64,
@@ -223,7 +223,7 @@ impl TuneConfig {
         let share = |key, value: f64| check(key, value, (0.0..=1.0).contains(&value), "must be in [0, 1]");
         positive("learning_rate", self.learning_rate)?;
         check("grad_clip", self.grad_clip, self.grad_clip >= 0.0, "must not be negative")?;
-        share("average", self.average)?;
+        check("average", self.average, (0.0..1.0).contains(&self.average), "must be in [0, 1)")?;
         check("cloning", self.cloning, self.cloning >= 0.0, "must not be negative")?;
         positive("save_every", self.save_every as f64)?;
         let PpoConfig { decisions, epochs, batch, gamma, lambda, denoising_gamma, clip, critic_hidden, .. } = &self.ppo;

@@ -56,7 +56,7 @@ pub struct Iteration {
     pub clipped: f64,
     /// Estimated divergence from the policy that collected.
     pub divergence: f64,
-    /// Divergence from the policy that tuning began with, nats a decision.
+    /// Divergence of the last weights from the policy that tuning began with, nats a decision, on a sample of the decisions.
     pub divergence_from_base: f64,
     /// Denoising steps that were tuned.
     pub window: usize,

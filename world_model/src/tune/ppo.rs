@@ -3,7 +3,7 @@
 //! The environment pays at the end of a chunk, the critic sees the environment's state, and the advantage of a chunk counts for all
 //! of its tuned steps, the noisier the less. Deviations: where an episode is cut off, the value of the state that was reached is
 //! taken, and sums don't run on into the next episode; batches are drawn anew in each pass; the critic's layers are normalised; the
-//! frozen policy's chains are drawn once an iteration.
+//! frozen policy's chains are drawn once an iteration, as many as are learned from.
 
 use std::path::Path;
 
@@ -199,7 +199,8 @@ impl Tuner for Ppo {
         for sum in [&mut stats.cloning_loss, &mut stats.policy_loss, &mut stats.clipped] {
             *sum /= f64::max(policy_batches, 1.0);
         }
-        let some = |t: &Tensor| t.slice(0, 0, i64::MAX, MEASURED);
+        let measured = noise.below(decisions, &[(decisions / MEASURED).max(1)]);
+        let some = |t: &Tensor| t.index_select(0, &measured);
         stats.divergence_from_base = self.learner.policy.divergence(&some(&x), &some(&cond)).mean(Kind::Float).double_value(&[]);
         Ok(stats)
     }

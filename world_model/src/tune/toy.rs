@@ -105,7 +105,10 @@ pub(crate) fn assert_learns(tuner: &mut dyn Tuner, n: i64, iterations: u64) {
     for iteration in 0..iterations {
         tuner.iterate(&mut environment, iteration).expect("a toy does not fail");
     }
-    let last = reward_of(&tuner.learner().policy);
+    let learner = tuner.learner();
+    let deployed = Checkpoint::new(learner.policy.checkpoint().info.clone(), learner.weights()).expect("the same tensors");
+    let deployed = DiffusionPolicy::new(&deployed, learner.policy.config(), Device::Cpu).expect("the same settings");
+    let last = reward_of(&deployed);
     assert!(last > 0.9 && first < 0.7, "{first} -> {last}");
 }
 
