@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use reverie_policy::STATE_FEATURES;
-use reverie_policy::state_features;
-use reverie_schema::SCENE_OBS;
+use reverie_policy::{STATE_FEATURES, observation_of_features, state_features};
+use reverie_schema::{SCENE_OBS, Stamp};
 use reverie_sim::{LinkSet, SceneState, Task};
-use reverie_world_model::{CAMERAS, PlayData, RawPlay, TrainedWorldModel, reduce};
+use reverie_world_model::{CAMERAS, PlayData, RawPlay, TrainedWorldModel, Window, reduce};
 
 use crate::dataset::Dataset;
 
@@ -23,6 +22,16 @@ pub struct Recorded {
     scenes: Vec<[f32; SCENE_OBS]>,
     /// The task of each episode, if it has one alone.
     pub tasks: Vec<Option<String>>,
+}
+
+/// What is seen of a scene: neither contacts nor velocities.
+fn without_contacts(scene: [f32; SCENE_OBS]) -> SceneState {
+    SceneState {
+        scene,
+        block_contacts: [LinkSet::default(); 3],
+        robot_contacts: LinkSet::default(),
+        block_velocity: [[0.0; 6]; 3],
+    }
 }
 
 /// Reads `folder`, with what both cameras saw if `pictures`.
@@ -88,13 +97,16 @@ impl Recorded {
         self.scenes.len()
     }
 
-    /// The scene at a frame as far as a recording holds it: without contacts and velocities.
+    /// The scene at a frame as far as a recording holds it.
     pub fn scene(&self, frame: usize) -> SceneState {
-        SceneState {
-            scene: self.scenes[frame],
-            block_contacts: [LinkSet::default(); 3],
-            robot_contacts: LinkSet::default(),
-            block_velocity: [[0.0; 6]; 3],
+        without_contacts(self.scenes[frame])
+    }
+
+    /// Tells of windows, `stride` frames a step, whether `task` is done where the state features are these.
+    pub fn oracle(&self, task: Task, stride: usize) -> impl Fn(&Window, &[f32; STATE_FEATURES]) -> bool {
+        move |window, features| {
+            let start = self.scene(window.first + window.context * stride);
+            task.solved(&start, &without_contacts(observation_of_features(features, Stamp::default()).scene))
         }
     }
 

@@ -64,13 +64,13 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         let mut noise = Noise::new(success.seed, &format!("success latents {task}"), world.device());
         let windows = moments::demonstration_windows(&demos, task, stride);
         ensure!(!windows.is_empty(), "data set {}: no demonstration of {task}", args.demos.display());
-        let mut labelled = label_windows(&world.model, &demo_data, &windows, success, &mut noise);
+        let mut labelled = label_windows(&world.model, &demo_data, &windows, &demos.oracle(task, stride), success, &mut noise);
         let mut sources = format!("{} demonstrations", windows.len());
         if let Some((play, play_data)) = &play {
             let seed = derive_seed(success.seed, &format!("success windows {task}"));
             let sought = moments::Sought { task, scene: config.sim.scene, stride, count: WINDOWS, seed };
             let windows = moments::play_windows(play, &demos, sought, STEPS);
-            labelled.extend(label_windows(&world.model, play_data, &windows, success, &mut noise));
+            labelled.extend(label_windows(&world.model, play_data, &windows, &play.oracle(task, stride), success, &mut noise));
             sources += &format!(" and {} windows of play", windows.len());
         }
         let subject = Subject {
@@ -90,8 +90,14 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         trained.save(&out)?;
         let info = &trained.info;
         println!(
-            "{task:<22} threshold {:.3}  recorded: precision {:.3} recall {:.3}  dreamt: precision {:.3} recall {:.3}  ({sources})",
-            info.threshold, info.recorded.precision, info.recorded.recall, info.dreamt.precision, info.dreamt.recall
+            "{task:<22} threshold {:.3}  recorded: precision {:.3} recall {:.3}  dreamt: precision {:.3} recall {:.3}  foretold: precision {:.3} recall {:.3}  ({sources})",
+            info.threshold,
+            info.recorded.precision,
+            info.recorded.recall,
+            info.dreamt.precision,
+            info.dreamt.recall,
+            info.foretold.precision,
+            info.foretold.recall
         );
         if info.dreamt.precision < success.precision {
             tracing::warn!("{task}: no threshold tells dreamt successes with the precision asked for, {}", success.precision);

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reverie_schema::Clock;
 use reverie_world_model::{
-    DynamicsReward, Ended, MlpDynamics, OpenLoop, Plausibility, PlayData, Stored, WorldModelConfig, WorldModelInfo,
-    WorldModelProgress, WorldModelTrainer, open_loop, train_dynamics_reward, usual_disagreement,
+    DynamicsReward, Ended, MlpDynamics, OpenLoop, PlayData, Stored, WorldModelConfig, WorldModelInfo, WorldModelProgress,
+    WorldModelTrainer, open_loop, plausibility, train_dynamics_reward, train_support, usual_disagreement,
 };
 
 use super::{WORLD_MODEL, provenance, recorded, state_file};
@@ -51,6 +51,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     settings.validate().context("config section world_model")?;
     super::ensure_leash(config)?;
     config.dynamics_reward.validate().context("config section dynamics_reward")?;
+    config.support.validate().context("config section support")?;
     let play = recorded::read(&args.data, settings.inputs.has_cameras())?;
     let (frames, episodes) = (play.frames(), play.raw.episodes.len());
     models::set_threads(parallel::cores());
@@ -132,14 +133,30 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     bar.finish_and_clear();
     let foretold = foretell(&trainer, &settings)?;
     let rewards = DynamicsReward::from_trained(&discriminators, &settings, &reward, device);
-    let (plausibility, dreamt) = Plausibility::measure(trainer.model(), &rewards, trainer.data(), &trainer.held_out(), &reward)?;
+    let (plausibility, dreamt) = plausibility(trainer.model(), &rewards, trainer.data(), &trainer.held_out(), &reward)?;
     println!(
         "dynamics reward of recorded steps: 2 of 1000 below {:.3}, 1 of 100 below {:.3}, half below {:.3}; half of the dreamt ones below {dreamt:.3}",
         plausibility.least(0.002),
         plausibility.least(0.01),
         plausibility.least(0.5)
     );
+    let bar = ProgressBar::new(config.support.updates).with_style(
+        ProgressStyle::with_template("{bar:30} support update {pos}/{len}, {eta} left  {msg}").context("progress bar")?,
+    );
+    let parts = [&trainer.train_episodes(), &trainer.held_out()];
+    let (support, supported, displaced) = train_support(trainer.data(), parts, &config.support, settings.seed, |update, loss| {
+        bar.set_position(update);
+        bar.set_message(format!("loss {loss:.3}"));
+        if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .context("the world model itself is finished; the same command goes on from there")?;
+    bar.finish_and_clear();
+    println!(
+        "support: {:.1} % of recorded states look out of place with the hand 10 to 100 mm away, where 2 of 1000 do as they are",
+        100.0 * displaced
+    );
     let (mut tensors, snapshots) = discriminators;
+    tensors.extend(support);
     let parameters = trainer.parameters();
     tensors.extend(parameters.named(&parameters.copy()));
     let info = WorldModelInfo {
@@ -150,6 +167,8 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         dynamics_reward: reward,
         open_loop: foretold,
         plausibility,
+        support: config.support.clone(),
+        supported,
         snapshots,
         provenance: provenance(format!("{frames} frames of play in {episodes} episodes")),
         config: settings,
@@ -158,6 +177,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         info.snapshots.iter().all(|s| s.real.is_finite() && s.dreamt.is_finite()),
         "a discriminator's verdicts are not finite"
     );
+    ensure!(info.supported.are_finite(), "what tells where play shows the hand is not finite");
     println!(
         "{} updates in {:.1} minutes, state {:.1} nats, kl {:.2} nats",
         info.updates,

@@ -8,11 +8,13 @@ use crate::config::WorldModelConfig;
 use crate::data::{PlayData, RawPlay};
 use crate::error::Result;
 use crate::lead::LEAD;
-use crate::morec::{DynamicsReward, DynamicsRewardConfig, Plausibility, Snapshot, discriminator_parameters};
+use crate::morec::{DynamicsReward, DynamicsRewardConfig, Snapshot, discriminator_parameters};
 use crate::noise::Noise;
 use crate::predict::{OpenLoop, Usual, disagreement};
+use crate::quantiles::Quantiles;
 use crate::rssm::WorldModel;
 use crate::store::{Info, Provenance, Stored};
+use crate::support::{Support, SupportConfig};
 
 /// A trained world model on disk.
 pub type WorldModelCheckpoint = Stored<WorldModelInfo>;
@@ -36,7 +38,11 @@ pub struct WorldModelInfo {
     /// What each discriminator says on average of data and of dreams.
     pub snapshots: Vec<Snapshot>,
     /// How plausible held-out recorded steps look to them.
-    pub plausibility: Plausibility,
+    pub plausibility: Quantiles,
+    /// What tells where play shows the hand.
+    pub support: SupportConfig,
+    /// How supported held-out recorded states look to it.
+    pub supported: Quantiles,
     /// Open-loop errors on held-out play: of the model, of holding what was last seen, and of a plain network.
     pub open_loop: [OpenLoop; 3],
     /// Where it comes from.
@@ -51,6 +57,7 @@ impl Info for WorldModelInfo {
         for snapshot in 0..self.snapshots.len() {
             specs.extend(discriminator_parameters(&self.config, &self.dynamics_reward, snapshot));
         }
+        specs.extend(Support::parameters(&self.support));
         specs
     }
 
@@ -84,6 +91,7 @@ pub struct TrainedWorldModel {
     pub model: WorldModel,
     /// MOREC's discriminators.
     pub dynamics_reward: DynamicsReward,
+    support: Support,
     /// What tells it from others.
     pub identity: String,
     offset: Tensor,
@@ -106,6 +114,7 @@ impl TrainedWorldModel {
         Ok(Self {
             model: WorldModel::new(&info.config, &info.observation_normaliser, &table),
             dynamics_reward: DynamicsReward::new(&table, &info.snapshots),
+            support: Support::new(&table, device),
             identity: checkpoint.identity()?,
             offset: Tensor::from_slice(&info.observation_normaliser.offset).to_device(device),
             scale: Tensor::from_slice(&info.observation_normaliser.scale).to_device(device),
@@ -121,8 +130,13 @@ impl TrainedWorldModel {
         disagreement(variance, &self.usual) / self.info.usual.q99
     }
 
+    /// How much the hand is where play shows it, a logit, `[.., latent] -> [..]`.
+    pub fn support(&self, latents: &Tensor) -> Tensor {
+        self.support.logit(&self.model.state(latents))
+    }
+
     /// Latents as they might be as well: the TCP's position is off by a Gaussian of `share` times the model's usual error
-    /// one step ahead. `normal`: standard normal, `[n, 51]`.
+    /// one step ahead. `normal`: standard normal, `[.., 51]`.
     pub fn jitter(&self, latents: &Tensor, share: f64, normal: &Tensor) -> Tensor {
         self.model.displace(latents, &(normal * &self.error * share))
     }

@@ -18,6 +18,7 @@ pub struct GuardedWorld<'a> {
     success: &'a SuccessClassifier,
     config: DreamConfig,
     least_dynamics_reward: f64,
+    least_support: f64,
 }
 
 impl<'a> GuardedWorld<'a> {
@@ -38,14 +39,16 @@ impl<'a> GuardedWorld<'a> {
             return Err(WorldModelError::config("dream.candidates", config.candidates, "the world model has no discriminators"));
         }
         let least_dynamics_reward = world.info.plausibility.least(config.implausible_share);
-        Ok(Self { world, success, config: config.clone(), least_dynamics_reward })
+        let least_support = world.info.supported.least(config.unsupported_share);
+        Ok(Self { world, success, config: config.clone(), least_dynamics_reward, least_support })
     }
 
-    fn jittered(&self, latent: Tensor, noise: &mut SharedNoise<'_>) -> Tensor {
+    /// `[n, candidates, latent]`.
+    fn jittered(&self, latents: &Tensor, noise: &mut SharedNoise<'_>) -> Tensor {
         if self.config.jitter == 0.0 {
-            return latent;
+            return latents.shallow_clone();
         }
-        self.world.jitter(&latent, self.config.jitter, &noise.normal(&[STATE_FEATURES as i64]))
+        self.world.jitter(latents, self.config.jitter, &noise.normal(&[latents.size()[1], STATE_FEATURES as i64]))
     }
 }
 
@@ -67,23 +70,26 @@ impl Dynamics for GuardedWorld<'_> {
         let heads = (own + turns).remainder(self.world.info.config.heads as i64);
         let Foretold { latents: next, variance } = model.imagine_with(latent, actions, &heads, &uniform);
         let uncertainty = self.world.uncertainty(&variance);
+        // The noise is part of what is supported or not; the discriminators would tell it from data at once.
+        let jittered = self.jittered(&next, &mut shared);
+        let supported = self.world.support(&jittered).ge(self.least_support);
+        let unsupported = (supported.any_dim(-1, false).to_kind(Kind::Float) - 1.0) * -1.0;
         if self.config.candidates == 0 {
-            let implausible = uncertainty.zeros_like();
-            let latent = self.jittered(next.squeeze_dim(1), &mut shared);
-            return Imagined { latent, uncertainty, implausible };
+            return Imagined { latent: jittered.squeeze_dim(1), uncertainty, implausible: unsupported };
         }
         let reward = self.world.dynamics_reward.score(latent, actions, &model.outcome(&next));
+        // Far below any dynamics reward: taken only where nothing is supported, and the dream ends.
+        let preferred = reward.masked_fill(&supported.logical_not(), -1e3);
         let chosen = if self.config.temperature > 0.0 {
-            let p = (&reward / self.config.temperature).softmax(-1, Kind::Float);
+            let p = (&preferred / self.config.temperature).softmax(-1, Kind::Float);
             crate::noise::sample_one_hot(&p, &shared.uniform(&[]).view([n]))
         } else {
-            let best = reward.argmax(-1, true);
+            let best = preferred.argmax(-1, true);
             reward.zeros_like().scatter_value(-1, &best, 1.0)
         };
-        let latent = (next * chosen.unsqueeze(-1)).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
+        let latent = (jittered * chosen.unsqueeze(-1)).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
         let believed = (reward * chosen).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
-        let implausible = believed.lt(self.least_dynamics_reward).to_kind(Kind::Float);
-        let latent = self.jittered(latent, &mut shared);
+        let implausible = believed.lt(self.least_dynamics_reward).to_kind(Kind::Float).maximum(&unsupported);
         Imagined { latent, uncertainty, implausible }
     }
 
@@ -109,6 +115,7 @@ mod tests {
         use crate::morec::{DynamicsRewardConfig, Snapshot};
         use crate::store::{Provenance, Stored};
         use crate::success::{SuccessConfig, SuccessInfo};
+        use crate::support::SupportConfig;
         use reverie_policy::initial_values;
         let config =
             WorldModelConfig { deter: 8, groups: 3, classes: 3, hidden: 8, embed: 8, heads: 2, ..WorldModelConfig::default() };
@@ -120,6 +127,8 @@ mod tests {
             dynamics_reward: DynamicsRewardConfig { hidden: 8, ..DynamicsRewardConfig::default() },
             snapshots: vec![Snapshot { real: 1.0, dreamt: -1.0 }; 2],
             plausibility: serde_json::from_str("[0.1, 2.0]").unwrap(),
+            support: SupportConfig { hidden: 8, ..SupportConfig::default() },
+            supported: serde_json::from_str("[-100.0, 100.0]").unwrap(),
             open_loop: Default::default(),
             provenance: Provenance::default(),
             config,
@@ -140,6 +149,7 @@ mod tests {
             threshold: 0.5,
             recorded: Default::default(),
             dreamt: Default::default(),
+            foretold: Default::default(),
             provenance: Provenance::default(),
         };
         let success = SuccessClassifier::new(&stored(success), Device::Cpu).unwrap();
@@ -151,8 +161,14 @@ mod tests {
     #[test]
     fn the_filter_takes_the_most_plausible_candidate_and_ends_what_is_not() {
         let (world, mut success) = untrained();
-        let config =
-            DreamConfig { candidates: 6, temperature: 0.0, implausible_share: 0.0, jitter: 0.0, ..DreamConfig::default() };
+        let config = DreamConfig {
+            candidates: 6,
+            temperature: 0.0,
+            implausible_share: 0.0,
+            unsupported_share: 0.0,
+            jitter: 0.0,
+            ..DreamConfig::default()
+        };
         let mut noise = Noise::new(2, "latents", Device::Cpu);
         let latent = world.model.blank(4, &noise.normal(&[1]));
         let actions = noise.normal(&[4, 28]);
@@ -175,6 +191,16 @@ mod tests {
         assert_eq!(none.implausible.sum(Kind::Float).double_value(&[]), 4.0, "1.313 is the most there is");
         let unfiltered = step(&DreamConfig { candidates: 0, implausible_share: 0.6, ..config.clone() });
         assert_eq!(unfiltered.implausible.sum(Kind::Float).double_value(&[]), 0.0, "the limit is the filter's");
+        for candidates in [0, 6] {
+            let config = DreamConfig { candidates, ..config.clone() };
+            let anywhere = step(&DreamConfig { unsupported_share: 0.1, ..config.clone() });
+            assert!(
+                (&anywhere.latent - &step(&config).latent).abs().max().double_value(&[]) < 1e-6,
+                "all is supported by -100 nats"
+            );
+            let nowhere = step(&DreamConfig { unsupported_share: 0.6, ..config });
+            assert_eq!(nowhere.implausible.sum(Kind::Float).double_value(&[]), 4.0, "nothing is supported by 100 nats");
+        }
         let jittered = step(&DreamConfig { jitter: 0.5, ..config.clone() });
         let moved = (world.model.state(&jittered.latent) - world.model.state(&taken.latent)).abs();
         assert_eq!(moved.narrow(-1, 3, 48).max().double_value(&[]), 0.0, "the TCP's position alone is jittered");

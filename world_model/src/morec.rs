@@ -29,6 +29,7 @@ use crate::error::Result;
 use crate::layers::{Dense, LayerNorm};
 use crate::lead::LEAD;
 use crate::noise::Noise;
+use crate::quantiles::Quantiles;
 use crate::rssm::{WAVES, WorldModel, waves};
 
 /// Against the logarithm of zero, as published.
@@ -183,47 +184,30 @@ fn context(latent: &Tensor, actions: &Tensor) -> Tensor {
     Tensor::cat(&[&latent.narrow(-1, 0, width), &waves(&state), actions], -1)
 }
 
-/// How plausible recorded steps look: the dynamics reward of held-out ones at evenly spaced quantiles, ascending.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Plausibility(Vec<f32>);
-
-impl Plausibility {
-    /// Quantiles that are kept.
-    const KEPT: usize = 500;
-
-    /// Of steps of `episodes`, and, to be shown, the median dynamics reward of dreams along the same actions.
-    ///
-    /// # Errors
-    /// Too short episodes.
-    pub fn measure(
-        model: &WorldModel,
-        rewards: &DynamicsReward,
-        data: &PlayData,
-        episodes: &Range<usize>,
-        config: &DynamicsRewardConfig,
-    ) -> Result<(Self, f64)> {
-        const BATCHES: u64 = 16;
-        let _guard = tch::no_grad_guard();
-        let mut scores = [Vec::<f32>::new(), Vec::new()];
-        for batch in 0..BATCHES {
-            let mut noise = Noise::new(model.config().seed, "plausibility", data.device()).part(batch);
-            let drawn = draw(model, data, episodes, config, &mut noise)?;
-            for (side, scores) in scores.iter_mut().enumerate() {
-                let score = rewards.score_context(&drawn.context[side], &drawn.next[side]).view([-1]);
-                scores.extend(Vec::<f32>::try_from(score.to_device(tch::Device::Cpu)).expect("a vector"));
-            }
+/// How plausible steps of `episodes` look, and, to be shown, the median dynamics reward of dreams along the same actions.
+///
+/// # Errors
+/// Too short episodes.
+pub fn plausibility(
+    model: &WorldModel,
+    rewards: &DynamicsReward,
+    data: &PlayData,
+    episodes: &Range<usize>,
+    config: &DynamicsRewardConfig,
+) -> Result<(Quantiles, f64)> {
+    const BATCHES: u64 = 16;
+    let _guard = tch::no_grad_guard();
+    let mut scores = [Vec::<f32>::new(), Vec::new()];
+    for batch in 0..BATCHES {
+        let mut noise = Noise::new(model.config().seed, "plausibility", data.device()).part(batch);
+        let drawn = draw(model, data, episodes, config, &mut noise)?;
+        for (side, scores) in scores.iter_mut().enumerate() {
+            let score = rewards.score_context(&drawn.context[side], &drawn.next[side]).view([-1]);
+            scores.extend(Vec::<f32>::try_from(score.to_device(tch::Device::Cpu)).expect("a vector"));
         }
-        scores.iter_mut().for_each(|scores| scores.sort_by(f32::total_cmp));
-        let [recorded, dreamt] = scores;
-        let at = |i: usize| recorded[(2 * i + 1) * recorded.len() / (2 * Self::KEPT)];
-        Ok((Self((0..Self::KEPT).map(at).collect()), f64::from(dreamt[dreamt.len() / 2])))
     }
-
-    /// The dynamics reward that a share `share` of recorded steps stays below; none for a share of 0.
-    pub fn least(&self, share: f64) -> f64 {
-        let index = (share * self.0.len() as f64) as usize;
-        if share > 0.0 { self.0.get(index.min(self.0.len().saturating_sub(1))).map_or(0.0, |d| f64::from(*d)) } else { 0.0 }
-    }
+    let [recorded, dreamt] = scores.map(Quantiles::of);
+    Ok((recorded, dreamt.least(0.5)))
 }
 
 /// A logit between a discriminator's two means, as a probability.

@@ -1,6 +1,9 @@
 //! Whether a task is done, told from latents (DiWA's reward classifier): an embedding trained by supervised contrast (Khosla et al.
 //! 2020) and cross-entropy, on latents of recorded frames and of dreams along the same actions.
 //!
+//! A dreamt moment counts as done if the task is in the state that it stands for, whatever became of the recording (DiWA labels dreams by
+//! the recording): where dreams miss what happened, a classifier would learn to tell it from where the hand is, and a policy to be there.
+//!
 //! Several members see other batches; the least convinced counts. The threshold is the smallest at which dreams held out from
 //! training are told with the precision asked for: a false success ends a dream with reward, and the policy learns to make more.
 
@@ -8,7 +11,7 @@ use std::ops::ControlFlow;
 
 use rand::Rng;
 use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
-use reverie_policy::{Device, Linear, ParameterList, ParameterSpec, TensorTable, initial_values};
+use reverie_policy::{Device, Linear, MinMax, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable, initial_values};
 use reverie_schema::derive_seed;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -128,6 +131,8 @@ pub struct SuccessInfo {
     pub recorded: Quality,
     /// On held-out dreams.
     pub dreamt: Quality,
+    /// Success told of held-out dreams, of what was recorded under the same actions: how well both, world model and classifier, foretell it.
+    pub foretold: Quality,
     /// Where it comes from.
     pub provenance: Provenance,
 }
@@ -235,16 +240,20 @@ pub struct Labelled {
     /// `[n, latent]`.
     latents: Tensor,
     done: Vec<bool>,
+    /// Whether it was done in the recording.
+    recorded: Vec<bool>,
     dreamt: Vec<bool>,
     held_out: Vec<bool>,
 }
 
 /// Follows windows of `data`, and dreams along their actions from where the task begins. Of every `1 / held_out` episodes the windows
-/// are held out: windows of one episode overlap.
+/// are held out: windows of one episode overlap. `is_done` tells whether the task of a window is done where the state features, `[51]`,
+/// are these.
 pub fn label(
     model: &WorldModel,
     data: &PlayData,
     windows: &[Window],
+    is_done: &dyn Fn(&Window, &[f32; STATE_FEATURES]) -> bool,
     config: &SuccessConfig,
     noise: &mut Noise,
 ) -> Vec<Labelled> {
@@ -279,9 +288,19 @@ pub fn label(
                         .map(|(step, w)| f(w, step))
                         .collect()
                 };
+                let latents = latents.flatten(0, 1);
+                let recorded: Vec<bool> = of(&|window, step| window.done[step]);
+                let done = if dreamt {
+                    let states = features_of(&model.state(&latents), data.normaliser());
+                    let windows = windows.iter().cycle();
+                    windows.zip(&states).map(|(window, state)| is_done(window, state)).collect()
+                } else {
+                    recorded.clone()
+                };
                 Labelled {
-                    latents: latents.flatten(0, 1),
-                    done: of(&|window, step| window.done[step]),
+                    latents,
+                    done,
+                    recorded,
                     held_out: of(&|window, _| episode_of(window).is_multiple_of(every)),
                     dreamt: vec![dreamt; length * windows.len()],
                 }
@@ -291,6 +310,13 @@ pub fn label(
         }
     }
     all
+}
+
+/// State features in their units, of normalised ones.
+fn features_of(state: &Tensor, normaliser: &MinMax) -> Vec<[f32; STATE_FEATURES]> {
+    let flat = Vec::<f32>::try_from(state.to_device(Device::Cpu).contiguous().view([-1])).expect("a vector");
+    let row = |row: &[f32]| std::array::from_fn(|i| row[i] * normaliser.scale[i] + normaliser.offset[i]);
+    flat.chunks_exact(STATE_FEATURES).map(row).collect()
 }
 
 /// Supervised contrast: for each row, the mean log-probability of the rows of its class among all others, by cosine similarity.
@@ -340,7 +366,8 @@ pub fn train(
     }
     let latents = Tensor::cat(&parts, 0);
     let all = |f: fn(&Labelled) -> &[bool]| -> Vec<bool> { labelled.iter().flat_map(|part| f(part).iter().copied()).collect() };
-    let (done, dreamt, held_out) = (all(|p| &p.done), all(|p| &p.dreamt), all(|p| &p.held_out));
+    let (done, recorded) = (all(|p| &p.done), all(|p| &p.recorded));
+    let (dreamt, held_out) = (all(|p| &p.dreamt), all(|p| &p.held_out));
     let pick = |want: &dyn Fn(usize) -> bool| -> Vec<i64> { (0..done.len()).filter(|&i| want(i)).map(|i| i as i64).collect() };
     let pools = [pick(&|i| !held_out[i] && !done[i]), pick(&|i| !held_out[i] && done[i])];
     let judged = [pick(&|i| held_out[i] && !dreamt[i]), pick(&|i| held_out[i] && dreamt[i])];
@@ -396,20 +423,25 @@ pub fn train(
         threshold: 0.5,
         recorded: Quality::default(),
         dreamt: Quality::default(),
+        foretold: Quality::default(),
         provenance: subject.provenance,
     };
     let mut stored = Stored::new(info, tensors)?;
     let classifier = SuccessClassifier::new(&stored, device)?;
     let _guard = tch::no_grad_guard();
-    let scores = judged.map(|rows| {
-        let at = Tensor::from_slice(&rows).to_device(device);
+    let probabilities = judged.each_ref().map(|rows| {
+        let at = Tensor::from_slice(rows).to_device(device);
         let p = classifier.probability(&latents.index_select(0, &at)).to_device(Device::Cpu);
-        let p = Vec::<f32>::try_from(p.contiguous()).expect("a vector of probabilities");
-        rows.iter().zip(p).map(|(&i, p)| (f64::from(p), done[i as usize])).collect::<Vec<_>>()
+        Vec::<f32>::try_from(p.contiguous()).expect("a vector of probabilities")
     });
-    stored.info.threshold = threshold(&scores[1], config.precision);
-    stored.info.recorded = quality(&scores[0], stored.info.threshold);
-    stored.info.dreamt = quality(&scores[1], stored.info.threshold);
+    let scores = |side: usize, truth: &[bool]| -> Vec<(f64, bool)> {
+        judged[side].iter().zip(&probabilities[side]).map(|(&i, &p)| (f64::from(p), truth[i as usize])).collect()
+    };
+    let dreams = scores(1, &done);
+    stored.info.threshold = threshold(&dreams, config.precision);
+    stored.info.recorded = quality(&scores(0, &recorded), stored.info.threshold);
+    stored.info.dreamt = quality(&dreams, stored.info.threshold);
+    stored.info.foretold = quality(&scores(1, &recorded), stored.info.threshold);
     Ok(stored)
 }
 
@@ -468,6 +500,39 @@ mod tests {
         assert!(threshold(&[(0.9, false), (0.8, true)], 0.99) < 0.8, "the best that there is");
     }
 
+    /// The first moment of a dream is the recorded one, so that an oracle of the frame's number must meet its own window there; what follows
+    /// in dreams of an untrained model is nowhere near, whatever the recording says.
+    #[test]
+    fn dreamt_moments_are_labelled_by_what_is_dreamt() {
+        let config = WorldModelConfig {
+            deter: 8,
+            groups: 2,
+            classes: 2,
+            hidden: 8,
+            embed: 8,
+            heads: 2,
+            streams: 2,
+            sequence: 4,
+            ..WorldModelConfig::default()
+        };
+        let data = PlayData::new(crate::data::tests::numbered(&[60, 80]), None, Device::Cpu).unwrap();
+        let trainer = crate::train::WorldModelTrainer::new(config, data).unwrap();
+        let stride = trainer.model().config().actions_per_step;
+        let windows = [0, 70].map(|first| Window { first, context: 1, done: vec![false, true, true] });
+        let steps = std::cell::Cell::new(0);
+        let is_done = |window: &Window, features: &[f32; STATE_FEATURES]| {
+            steps.set(steps.get() + 1);
+            (features[0] - (window.first + stride) as f32).abs() < 0.5
+        };
+        let mut noise = Noise::new(3, "label", Device::Cpu);
+        let parts = label(trainer.model(), trainer.data(), &windows, &is_done, &SuccessConfig::default(), &mut noise);
+        let [seen, dreamt] = parts.as_slice() else { panic!("{} parts", parts.len()) };
+        assert_eq!(steps.get(), 6, "recorded moments are labelled by the recording");
+        assert_eq!([&seen.done, &dreamt.recorded], [&seen.recorded; 2]);
+        assert_eq!(seen.recorded, [false, false, true, true, true, true]);
+        assert_eq!(dreamt.done[..2], [true, true]);
+    }
+
     fn labelled(n: usize, with_success: bool) -> Labelled {
         let mut noise = Noise::new(4, "latents", Device::Cpu);
         let done: Vec<bool> = (0..n).map(|i| with_success && i % 3 == 0).collect();
@@ -477,7 +542,13 @@ mod tests {
                 let _ = latents.get(i as i64).narrow(0, 0, 1).fill_(4.0);
             }
         }
-        Labelled { latents, done, dreamt: (0..n).map(|i| i % 2 == 0).collect(), held_out: (0..n).map(|i| i % 5 < 2).collect() }
+        Labelled {
+            latents,
+            recorded: done.clone(),
+            done,
+            dreamt: (0..n).map(|i| i % 2 == 0).collect(),
+            held_out: (0..n).map(|i| i % 5 < 2).collect(),
+        }
     }
 
     fn subject() -> Subject {

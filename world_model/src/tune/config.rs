@@ -60,7 +60,7 @@ impl Default for TuneConfig {
             ppo: PpoConfig::default(),
             b2: B2Config::default(),
             d3po: D3poConfig::default(),
-            iterations: 100,
+            iterations: 80,
             learning_rate: 1e-4,
             grad_clip: 1.0,
             cloning: 0.05,
