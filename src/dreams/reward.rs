@@ -99,6 +99,12 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             info.foretold.precision,
             info.foretold.recall
         );
+        if info.foretold.precision < success.precision {
+            tracing::warn!(
+                "{task}: of what the world model dreams of it, {:.0} % of the moments came true under the same actions",
+                100.0 * info.foretold.precision
+            );
+        }
         if info.dreamt.precision < success.precision {
             tracing::warn!("{task}: no threshold tells dreamt successes with the precision asked for, {}", success.precision);
         }

@@ -63,6 +63,11 @@ impl Info for WorldModelInfo {
 
     fn validate(&self) -> Result<()> {
         self.config.validate()?;
+        for (key, quantiles) in [("plausibility", &self.plausibility), ("supported", &self.supported)] {
+            if !quantiles.are_finite() {
+                return Err(WorldModelError::Data(format!("the world model's {key} is damaged")));
+            }
+        }
         for (what, values) in [("offset", &self.observation_normaliser.offset), ("scale", &self.observation_normaliser.scale)] {
             if values.len() != STATE_FEATURES {
                 return Err(WorldModelError::mismatch("entries of the world model's normaliser", STATE_FEATURES, values.len()));
@@ -97,7 +102,7 @@ pub struct TrainedWorldModel {
     offset: Tensor,
     scale: Tensor,
     usual: Tensor,
-    /// Usual error of the TCP's position, 0 for the rest, `[51]`.
+    /// Usual error of the TCP's position, `[3]`.
     error: Tensor,
     device: Device,
 }
@@ -110,7 +115,6 @@ impl TrainedWorldModel {
     pub fn new(checkpoint: &WorldModelCheckpoint, device: Device) -> Result<Self> {
         let table = checkpoint.table(device)?;
         let info = checkpoint.info.clone();
-        let own_errors: Vec<f32> = info.usual.error.iter().enumerate().map(|(i, &e)| if i < LEAD { e } else { 0.0 }).collect();
         Ok(Self {
             model: WorldModel::new(&info.config, &info.observation_normaliser, &table),
             dynamics_reward: DynamicsReward::new(&table, &info.snapshots),
@@ -119,7 +123,7 @@ impl TrainedWorldModel {
             offset: Tensor::from_slice(&info.observation_normaliser.offset).to_device(device),
             scale: Tensor::from_slice(&info.observation_normaliser.scale).to_device(device),
             usual: Tensor::from_slice(&info.usual.variance).to_device(device),
-            error: Tensor::from_slice(&own_errors).to_device(device),
+            error: Tensor::from_slice(&info.usual.error[..LEAD]).to_device(device),
             info,
             device,
         })
@@ -136,9 +140,10 @@ impl TrainedWorldModel {
     }
 
     /// Latents as they might be as well: the TCP's position is off by a Gaussian of `share` times the model's usual error
-    /// one step ahead. `normal`: standard normal, `[.., 51]`.
+    /// one step ahead. `normal`: standard normal, `[.., 3]`.
     pub fn jitter(&self, latents: &Tensor, share: f64, normal: &Tensor) -> Tensor {
-        self.model.displace(latents, &(normal * &self.error * share))
+        let by = (normal * &self.error * share).constant_pad_nd([0, (STATE_FEATURES - LEAD) as i64]);
+        self.model.displace(latents, &by)
     }
 
     /// Where it is.

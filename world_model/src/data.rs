@@ -164,11 +164,6 @@ impl PlayData {
         self.actions.index_select(0, &rows.reshape(-1)).view(shape.as_slice())
     }
 
-    /// Normalised states of frames, `[frames, 51]`.
-    pub(crate) fn states(&self, frames: &[i64]) -> Tensor {
-        self.state.index_select(0, &Tensor::from_slice(frames).to_device(self.device()))
-    }
-
     /// A sequence of the frames `first, first + stride, ...` for each of `firsts`, all of which begin anew.
     pub fn windows(&self, firsts: &[i64], steps: usize, config: &WorldModelConfig) -> Sequence {
         let stride = config.actions_per_step as i64;

@@ -1,12 +1,12 @@
 //! A trained world model as a world to dream in, with its guards.
 
-use reverie_policy::STATE_FEATURES;
 use tch::{Kind, Tensor};
 
 use crate::WorldModelError;
 use crate::checkpoint::TrainedWorldModel;
 use crate::dream::{DreamConfig, Dynamics, Imagined, SharedNoise};
 use crate::error::Result;
+use crate::lead::LEAD;
 use crate::noise::Noise;
 use crate::rssm::Foretold;
 use crate::success::SuccessClassifier;
@@ -38,8 +38,8 @@ impl<'a> GuardedWorld<'a> {
         if config.candidates > 0 && world.info.snapshots.is_empty() {
             return Err(WorldModelError::config("dream.candidates", config.candidates, "the world model has no discriminators"));
         }
-        let least_dynamics_reward = world.info.plausibility.least(config.implausible_share);
-        let least_support = world.info.supported.least(config.unsupported_share);
+        let least_dynamics_reward = world.info.plausibility.at(config.implausible_share);
+        let least_support = world.info.supported.at(config.unsupported_share);
         Ok(Self { world, success, config: config.clone(), least_dynamics_reward, least_support })
     }
 
@@ -48,7 +48,7 @@ impl<'a> GuardedWorld<'a> {
         if self.config.jitter == 0.0 {
             return latents.shallow_clone();
         }
-        self.world.jitter(latents, self.config.jitter, &noise.normal(&[latents.size()[1], STATE_FEATURES as i64]))
+        self.world.jitter(latents, self.config.jitter, &noise.normal(&[latents.size()[1], LEAD as i64]))
     }
 }
 
@@ -72,19 +72,23 @@ impl Dynamics for GuardedWorld<'_> {
         let uncertainty = self.world.uncertainty(&variance);
         // The noise is part of what is supported or not; the discriminators would tell it from data at once.
         let jittered = self.jittered(&next, &mut shared);
-        let supported = self.world.support(&jittered).ge(self.least_support);
-        let unsupported = (supported.any_dim(-1, false).to_kind(Kind::Float) - 1.0) * -1.0;
+        let supported = if self.config.unsupported_share > 0.0 {
+            self.world.support(&jittered).ge(self.least_support)
+        } else {
+            Tensor::ones([n, jittered.size()[1]], (Kind::Bool, jittered.device()))
+        };
+        let unsupported = supported.any_dim(-1, false).logical_not().to_kind(Kind::Float);
         if self.config.candidates == 0 {
             return Imagined { latent: jittered.squeeze_dim(1), uncertainty, implausible: unsupported };
         }
         let reward = self.world.dynamics_reward.score(latent, actions, &model.outcome(&next));
-        // Far below any dynamics reward: taken only where nothing is supported, and the dream ends.
-        let preferred = reward.masked_fill(&supported.logical_not(), -1e3);
+        // Out of the question, unless nothing is supported and the dream ends.
+        let supported_of = |scores: Tensor| scores.masked_fill(&supported.logical_not(), -1e3);
         let chosen = if self.config.temperature > 0.0 {
-            let p = (&preferred / self.config.temperature).softmax(-1, Kind::Float);
+            let p = supported_of(&reward / self.config.temperature).softmax(-1, Kind::Float);
             crate::noise::sample_one_hot(&p, &shared.uniform(&[]).view([n]))
         } else {
-            let best = preferred.argmax(-1, true);
+            let best = supported_of(reward.shallow_clone()).argmax(-1, true);
             reward.zeros_like().scatter_value(-1, &best, 1.0)
         };
         let latent = (jittered * chosen.unsqueeze(-1)).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
@@ -104,7 +108,7 @@ impl Dynamics for GuardedWorld<'_> {
 
 #[cfg(test)]
 mod tests {
-    use reverie_policy::MinMax;
+    use reverie_policy::{MinMax, STATE_FEATURES};
     use tch::Device;
 
     use super::*;
@@ -160,7 +164,7 @@ mod tests {
     /// refused.
     #[test]
     fn the_filter_takes_the_most_plausible_candidate_and_ends_what_is_not() {
-        let (world, mut success) = untrained();
+        let (mut world, mut success) = untrained();
         let config = DreamConfig {
             candidates: 6,
             temperature: 0.0,
@@ -206,6 +210,21 @@ mod tests {
         assert_eq!(moved.narrow(-1, 3, 48).max().double_value(&[]), 0.0, "the TCP's position alone is jittered");
         let deviation = moved.narrow(-1, 0, 3).square().mean(Kind::Float).sqrt().double_value(&[]);
         assert!((0.002..0.009).contains(&deviation), "{deviation}: half of the usual error, 0.01");
+        // A limit in the midst of the candidates: the most plausible of those above it, or the end.
+        let logits = world.support(&candidates);
+        let limit = logits.median().double_value(&[]);
+        world.info.supported = serde_json::from_str(&format!("[-100.0, {limit}]")).unwrap();
+        let guarded = GuardedWorld::new(&world, &success, &DreamConfig { unsupported_share: 0.6, ..config.clone() }).unwrap();
+        let among = guarded.step(&latent, &actions, 1, &mut Noise::new(8, "step", Device::Cpu));
+        for row in 0..4 {
+            let above: Vec<i64> = (0..6).filter(|&c| logits.double_value(&[row, c]) >= limit).collect();
+            assert_eq!(among.implausible.double_value(&[row]) > 0.0, above.is_empty(), "row {row}");
+            let of = |c: &i64| reward.double_value(&[row, *c]);
+            if let Some(best) = above.iter().max_by(|a, b| of(a).total_cmp(&of(b))) {
+                let apart = (among.latent.get(row) - candidates.get(row).get(*best)).abs().max().double_value(&[]);
+                assert!(apart < 1e-6, "row {row}");
+            }
+        }
         success.info.world_model = "f".repeat(64);
         let error = GuardedWorld::new(&world, &success, &config).unwrap_err().to_string();
         assert!(error.contains("train it again"), "{error}");

@@ -2,8 +2,8 @@
 //!
 //! A [`WorldModel`] learns from recorded play what follows what (`rssm`), a [`SuccessClassifier`] tells from its latents whether a task
 //! is done (`success`), and a [`Dream`] puts both behind the interface of an [`Environment`] (`dream`), with guards against believing
-//! it too much: MOREC's dynamics reward (`morec`), where play shows the hand (`support`) and the disagreement of its heads. A [`Tuner`] improves a policy in an environment
-//! (`tune`): [`Ppo`], [`B2`] or [`D3po`].
+//! it too much: MOREC's dynamics reward (`morec`), where play shows the hand (`support`) and the disagreement of its heads. A
+//! [`Tuner`] improves a policy in an environment (`tune`): [`Ppo`], [`B2`] or [`D3po`].
 //!
 //! Tensors are written `[time, n, ..]`; a latent is `[h; z; l; x]`; actions and features are CALVIN's, in the units of `reverie-schema`.
 //!

@@ -207,7 +207,7 @@ pub fn plausibility(
         }
     }
     let [recorded, dreamt] = scores.map(Quantiles::of);
-    Ok((recorded, dreamt.least(0.5)))
+    Ok((recorded, dreamt.at(0.5)))
 }
 
 /// A logit between a discriminator's two means, as a probability.

@@ -451,7 +451,7 @@ impl WorldModel {
         Tensor::zeros([streams, self.config.latent() as i64], (like.kind(), like.device()))
     }
 
-    /// Latents of which the state is `by` from where it was, `[n, 51]`; the command stays.
+    /// Latents of which the state is `by` from where it was, `[.., 51]`; the command stays.
     pub(crate) fn displace(&self, latents: &Tensor, by: &Tensor) -> Tensor {
         let state = (self.state(latents) + by).clamp(-STATE_BOUND, STATE_BOUND);
         let nothing = Tensor::zeros([1, N_ACT as i64], (latents.kind(), latents.device()));

@@ -314,9 +314,9 @@ pub fn label(
 
 /// State features in their units, of normalised ones.
 fn features_of(state: &Tensor, normaliser: &MinMax) -> Vec<[f32; STATE_FEATURES]> {
-    let flat = Vec::<f32>::try_from(state.to_device(Device::Cpu).contiguous().view([-1])).expect("a vector");
-    let row = |row: &[f32]| std::array::from_fn(|i| row[i] * normaliser.scale[i] + normaliser.offset[i]);
-    flat.chunks_exact(STATE_FEATURES).map(row).collect()
+    let mut flat = Vec::<f32>::try_from(state.to_device(Device::Cpu).contiguous().view([-1])).expect("a vector");
+    normaliser.unnormalise(&mut flat);
+    flat.chunks_exact(STATE_FEATURES).map(|row| std::array::from_fn(|i| row[i])).collect()
 }
 
 /// Supervised contrast: for each row, the mean log-probability of the rows of its class among all others, by cosine similarity.
@@ -372,13 +372,20 @@ pub fn train(
     let pools = [pick(&|i| !held_out[i] && !done[i]), pick(&|i| !held_out[i] && done[i])];
     let judged = [pick(&|i| held_out[i] && !dreamt[i]), pick(&|i| held_out[i] && dreamt[i])];
     let positives = |rows: &[i64]| rows.iter().filter(|&&i| done[i as usize]).count();
-    if pools[1].is_empty() || judged.iter().any(|rows| positives(rows) == 0) {
+    if pools[1].is_empty() || positives(&judged[0]) == 0 {
         return Err(WorldModelError::Data(format!(
             "{}: {} successes to learn from and {} to check with among {} latents: record demonstrations of it, or more play",
             subject.task,
             pools[1].len(),
-            positives(&judged[1]),
+            positives(&judged[0]),
             done.len()
+        )));
+    }
+    if positives(&judged[1]) == 0 {
+        return Err(WorldModelError::Data(format!(
+            "{}: of {} held-out dreams along recorded actions none shows it: train the world model longer, or on more play of it",
+            subject.task,
+            judged[1].len()
         )));
     }
     if pools[0].is_empty() {
@@ -500,8 +507,7 @@ mod tests {
         assert!(threshold(&[(0.9, false), (0.8, true)], 0.99) < 0.8, "the best that there is");
     }
 
-    /// The first moment of a dream is the recorded one, so that an oracle of the frame's number must meet its own window there; what follows
-    /// in dreams of an untrained model is nowhere near, whatever the recording says.
+    /// The first moment of a dream is the recorded one, of its own window; an untrained model dreams of something else from there.
     #[test]
     fn dreamt_moments_are_labelled_by_what_is_dreamt() {
         let config = WorldModelConfig {
@@ -517,20 +523,29 @@ mod tests {
         };
         let data = PlayData::new(crate::data::tests::numbered(&[60, 80]), None, Device::Cpu).unwrap();
         let trainer = crate::train::WorldModelTrainer::new(config, data).unwrap();
-        let stride = trainer.model().config().actions_per_step;
+        let (model, data) = (trainer.model(), trainer.data());
+        let stride = model.config().actions_per_step;
         let windows = [0, 70].map(|first| Window { first, context: 1, done: vec![false, true, true] });
-        let steps = std::cell::Cell::new(0);
+        let asked = std::cell::RefCell::new(Vec::new());
         let is_done = |window: &Window, features: &[f32; STATE_FEATURES]| {
-            steps.set(steps.get() + 1);
+            asked.borrow_mut().push((window.first, features[0]));
             (features[0] - (window.first + stride) as f32).abs() < 0.5
         };
         let mut noise = Noise::new(3, "label", Device::Cpu);
-        let parts = label(trainer.model(), trainer.data(), &windows, &is_done, &SuccessConfig::default(), &mut noise);
+        let parts = label(model, data, &windows, &is_done, &SuccessConfig::default(), &mut noise);
         let [seen, dreamt] = parts.as_slice() else { panic!("{} parts", parts.len()) };
-        assert_eq!(steps.get(), 6, "recorded moments are labelled by the recording");
         assert_eq!([&seen.done, &dreamt.recorded], [&seen.recorded; 2]);
         assert_eq!(seen.recorded, [false, false, true, true, true, true]);
         assert_eq!(dreamt.done[..2], [true, true]);
+        let asked = asked.into_inner();
+        assert_eq!(asked.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [0, 70, 0, 70, 0, 70], "of dreams alone");
+        let MinMax { offset, scale } = data.normaliser();
+        for (row, (first, feature)) in asked.iter().enumerate() {
+            let state = model.state(&dreamt.latents).double_value(&[row as i64, 0]) as f32 * scale[0] + offset[0];
+            assert!((state - feature).abs() < 1e-3, "row {row}: {state}, {feature}");
+            let recorded = (first + (1 + row / 2) * stride) as f32;
+            assert_eq!((feature - recorded).abs() < 1e-2, row < 2, "row {row}: {feature}, {recorded}");
+        }
     }
 
     fn labelled(n: usize, with_success: bool) -> Labelled {

@@ -1,4 +1,5 @@
-//! Fingers put down beside, before, on and behind a mechanism, and dragged, whatever its state: what gives and what does not.
+//! Fingers put down beside, before, on and behind a mechanism, and dragged or moved here and there about it, whatever its state: what gives
+//! and what does not.
 //!
 //! Demonstrators alone show a drawer's hand behind the bar when it is shut and before it when it is open, since they do what makes sense. Who
 //! learns from that learns to expect, not where things are: that a shut drawer opens when a hand pulls, wherever the hand is.
@@ -125,13 +126,13 @@ impl Probe {
         let about = rng.random_bool(0.5);
         let count = if about { rng.random_range(3..9) } else { rng.random_range(1..3) };
         for _ in 0..count {
-            let most_steps = if about {
+            let steps = if about {
                 from = [
                     rng.random_range(least - 0.02..most),
                     rng.random_range(place.along[0] - 0.03..place.along[1] + 0.03),
                     rng.random_range(-place.across..place.across),
                 ];
-                14
+                5..14
             } else {
                 let far = rng.random_range(0.03..0.14);
                 let [into, on] = match rng.random_range(0..20) {
@@ -143,9 +144,9 @@ impl Probe {
                     }
                 };
                 from = [from[0] + into * far, from[1] + on * far, from[2]];
-                20
+                6..20
             };
-            let (steps, speed) = (rng.random_range(5..most_steps), rng.random_range(0.3..1.0));
+            let (steps, speed) = (rng.random_range(steps), rng.random_range(0.3..1.0));
             legs.push(Leg { at: off(from), steps, ends_there: false, speed });
         }
         legs.reverse();
