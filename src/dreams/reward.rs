@@ -99,6 +99,12 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             info.foretold.precision,
             info.foretold.recall
         );
+        if info.dreamt.successes == 0 {
+            tracing::warn!(
+                "{task}: no held-out dream shows it, so that the threshold is of recorded frames; train the world model longer"
+            );
+            continue;
+        }
         if info.foretold.precision < success.precision {
             tracing::warn!(
                 "{task}: of what the world model dreams of it, {:.0} % of the moments came true under the same actions",

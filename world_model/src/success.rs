@@ -381,13 +381,6 @@ pub fn train(
             done.len()
         )));
     }
-    if positives(&judged[1]) == 0 {
-        return Err(WorldModelError::Data(format!(
-            "{}: of {} held-out dreams along recorded actions none shows it: train the world model longer, or on more play of it",
-            subject.task,
-            judged[1].len()
-        )));
-    }
     if pools[0].is_empty() {
         return Err(WorldModelError::Data(format!("{}: every frame is a success, there is nothing to tell apart", subject.task)));
     }
@@ -444,9 +437,11 @@ pub fn train(
     let scores = |side: usize, truth: &[bool]| -> Vec<(f64, bool)> {
         judged[side].iter().zip(&probabilities[side]).map(|(&i, &p)| (f64::from(p), truth[i as usize])).collect()
     };
-    let dreams = scores(1, &done);
-    stored.info.threshold = threshold(&dreams, config.precision);
-    stored.info.recorded = quality(&scores(0, &recorded), stored.info.threshold);
+    let (frames, dreams) = (scores(0, &recorded), scores(1, &done));
+    // A world model that never dreams of success leaves nothing to judge dreams by.
+    let judged_on = if positives(&judged[1]) > 0 { &dreams } else { &frames };
+    stored.info.threshold = threshold(judged_on, config.precision);
+    stored.info.recorded = quality(&frames, stored.info.threshold);
     stored.info.dreamt = quality(&dreams, stored.info.threshold);
     stored.info.foretold = quality(&scores(1, &recorded), stored.info.threshold);
     Ok(stored)
