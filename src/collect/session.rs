@@ -21,7 +21,7 @@ const WANDERS: f64 = 0.15;
 /// Share of skills before which the hand rests.
 const RESTS: f64 = 0.4;
 /// Share of errands that feel about a mechanism.
-const PROBES: f64 = 0.3;
+const PROBES: f64 = 0.45;
 /// Share of skills that are tried though there is nothing to be done: a shut drawer is closed, a raised lever lifted.
 const BLUFFS: f64 = 0.15;
 /// Share of held blocks that are put down on the table although there is a task for them.

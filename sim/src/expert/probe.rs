@@ -123,7 +123,7 @@ impl Probe {
             legs.push(Leg { at: off([deep, slid, beside]), steps: rng.random_range(2..12), ends_there: false, speed: 0.3 });
         }
         let mut from = [deep, slid, beside];
-        let about = rng.random_bool(0.5);
+        let about = rng.random_bool(0.6);
         let count = if about { rng.random_range(3..9) } else { rng.random_range(1..3) };
         for _ in 0..count {
             let steps = if about {
