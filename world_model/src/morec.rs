@@ -16,7 +16,7 @@
 use std::ops::{ControlFlow, Range};
 
 use rand::Rng;
-use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
+use reverie_policy::train::{AdamW, FlatParameters};
 use reverie_policy::{Init, Linear, ParameterList, ParameterSpec, RawTensor, STATE_FEATURES, TensorTable, initial_values};
 use reverie_schema::{N_ACT, derive_seed};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,7 @@ use crate::lead::LEAD;
 use crate::noise::Noise;
 use crate::quantiles::Quantiles;
 use crate::rssm::{WAVES, WorldModel, waves};
+use crate::train::ADAMW;
 
 /// Against the logarithm of zero, as published.
 const EPS: f64 = 1e-9;
@@ -301,7 +302,7 @@ pub fn train(
     let values = initial_values(&specs, derive_seed(settings.seed, "dynamics reward"));
     let mut parameters = FlatParameters::new(specs, &values, data.device());
     let discriminator = Discriminator::new(&parameters.table(), 0);
-    let mut optimiser = AdamW::new(&parameters.copy(), AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 });
+    let mut optimiser = AdamW::new(&parameters.copy(), ADAMW);
     let (mut tensors, mut snapshots) = (Vec::new(), Vec::new());
     for update in 0..config.snapshots as u64 * config.updates_each {
         let mut noise = Noise::new(settings.seed, "dynamics reward", data.device()).part(update);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
+use reverie_policy::train::{AdamW, FlatParameters};
 use reverie_policy::{ParameterList, STATE_FEATURES, initial_values};
 use reverie_schema::{N_ACT, derive_seed};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::lead::{LEAD, Leads};
 use crate::morec::random_windows;
 use crate::noise::Noise;
 use crate::rssm::WorldModel;
+use crate::train::ADAMW;
 
 /// Steps that are seen before prediction begins.
 const CONTEXT: usize = 4;
@@ -109,7 +110,7 @@ impl MlpDynamics {
         let values = initial_values(&list.0, derive_seed(config.seed, "mlp dynamics"));
         let mut parameters = FlatParameters::new(list.0, &values, data.device());
         let network = Mlp::new(&parameters.table(), "mlp", 3);
-        let mut optimiser = AdamW::new(&parameters.copy(), AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 });
+        let mut optimiser = AdamW::new(&parameters.copy(), ADAMW);
         let stride = config.actions_per_step;
         for update in 0..updates {
             let mut noise = Noise::new(config.seed, "mlp dynamics", data.device()).part(update);

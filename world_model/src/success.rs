@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 
 use rand::Rng;
-use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
+use reverie_policy::train::{AdamW, FlatParameters};
 use reverie_policy::{Device, Linear, MinMax, ParameterList, ParameterSpec, STATE_FEATURES, TensorTable, initial_values};
 use reverie_schema::derive_seed;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use crate::layers::{Dense, MlpShape};
 use crate::noise::Noise;
 use crate::rssm::WorldModel;
 use crate::store::{Info, Provenance, Stored};
+use crate::train::ADAMW;
 
 /// A trained classifier on disk.
 pub type SuccessCheckpoint = Stored<SuccessInfo>;
@@ -392,7 +393,7 @@ pub fn train(
         let values = initial_values(&specs, derive_seed(config.seed, "success"));
         let mut parameters = FlatParameters::new(specs, &values, device);
         let network = Member::new(&parameters.table(), member);
-        let mut optimiser = AdamW::new(&parameters.copy(), AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 });
+        let mut optimiser = AdamW::new(&parameters.copy(), ADAMW);
         let mut noise = Noise::new(config.seed, &format!("success {member}"), device);
         for update in 0..config.updates {
             let rng = noise.rng();

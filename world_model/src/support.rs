@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
-use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
+use reverie_policy::train::{AdamW, FlatParameters};
 use reverie_policy::{ParameterList, ParameterSpec, RawTensor, STATE_FEATURES, TensorTable, initial_values};
 use reverie_schema::derive_seed;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ use crate::morec::{discrimination_loss, random_windows};
 use crate::noise::Noise;
 use crate::quantiles::Quantiles;
 use crate::rssm::{WAVES, waves};
+use crate::train::ADAMW;
 
 /// State features that are looked at: the TCP's pose and the fingers' width, door, drawer, button and switch.
 const JUDGED: [Range<i64>; 2] = [0..10, 18..22];
@@ -89,9 +90,8 @@ impl SupportConfig {
     }
 }
 
-/// Columns of [`waves`] that are looked at: those of [`JUDGED`], and every wave.
+/// Columns of [`waves`] that are looked at: those of [`JUDGED`], and every wave, since all that have waves are judged.
 fn columns() -> Vec<i64> {
-    // Every feature that has waves is judged.
     JUDGED.into_iter().flatten().chain(STATE_FEATURES as i64..WAVES as i64).collect()
 }
 
@@ -171,7 +171,7 @@ pub fn train(
     let values = initial_values(&specs, derive_seed(seed, "support"));
     let mut parameters = FlatParameters::new(specs, &values, data.device());
     let support = Support::new(&parameters.table(), data.device());
-    let mut optimiser = AdamW::new(&parameters.copy(), AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 });
+    let mut optimiser = AdamW::new(&parameters.copy(), ADAMW);
     for update in 0..config.updates {
         let mut noise = Noise::new(seed, "support", data.device()).part(update);
         let real = recorded(data, learned, config.batch, &mut noise)?;

@@ -21,6 +21,8 @@ use crate::state::RunState;
 /// AdamW's constants in LUMOS.
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPS: f64 = 1e-5;
+/// AdamW of the networks beside the world model.
+pub(crate) const ADAMW: AdamWConfig = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 };
 /// Smoothing of the reported losses.
 const SMOOTHING: f64 = 0.98;
 

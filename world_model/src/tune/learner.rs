@@ -113,7 +113,7 @@ impl Learner {
     }
 }
 
-const ADAM: AdamWConfig = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+pub(super) const ADAM: AdamWConfig = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
 
 #[cfg(test)]
 mod tests {

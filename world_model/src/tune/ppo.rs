@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use rand::seq::SliceRandom;
-use reverie_policy::train::{AdamW, AdamWConfig, FlatParameters};
+use reverie_policy::train::{AdamW, FlatParameters};
 use reverie_policy::{Checkpoint, Device, ParameterList, initial_values};
 use reverie_schema::derive_seed;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use tch::{Kind, Tensor};
 
 use super::chain::ChunkNoise;
 use super::config::TuneConfig;
-use super::learner::Learner;
+use super::learner::{ADAM, Learner};
 use super::objective::{clip_ranges, denoising_discounts, policy_loss};
 use super::{Beside, Iteration, Tuner};
 use crate::WorldModelError;
@@ -86,7 +86,7 @@ impl Ppo {
         Mlp::list(&mut list, "critic", shape);
         let values = initial_values(&list.0, derive_seed(config.seed, "critic"));
         let parameters = FlatParameters::new(list.0, &values, device);
-        let optimiser = AdamW::new(&parameters.copy(), AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 });
+        let optimiser = AdamW::new(&parameters.copy(), ADAM);
         let network = Mlp::new(&parameters.table(), "critic", CRITIC_LAYERS);
         Ok(Self {
             learner: Learner::new(checkpoint, config, device)?,
