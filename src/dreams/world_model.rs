@@ -118,6 +118,14 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         bail!("interrupted at update {}; the same command goes on from there", trainer.progress().update);
     }
 
+    // The minutes of an interruption here count when the same command goes on.
+    let go_on = || {
+        if !interrupted.load(Ordering::Relaxed) {
+            return ControlFlow::Continue(());
+        }
+        let _ = std::fs::write(&clock_file, minutes().to_string());
+        ControlFlow::Break(())
+    };
     let bar = ProgressBar::new(config.support.updates).with_style(
         ProgressStyle::with_template("{bar:30} support update {pos}/{len}, {eta} left  {msg}").context("progress bar")?,
     );
@@ -125,7 +133,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     let (support, supported, displaced) = train_support(trainer.data(), parts, &config.support, settings.seed, |update, loss| {
         bar.set_position(update);
         bar.set_message(format!("loss {loss:.3}"));
-        if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        go_on()
     })
     .context(FINISHED)?;
     bar.finish_and_clear();
@@ -142,7 +150,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         train_dynamics_reward(trainer.model(), trainer.data(), &trainer.train_episodes(), &reward, |update, loss| {
             bar.set_position(update);
             bar.set_message(format!("loss {loss:.3}"));
-            if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            go_on()
         })
         .context(FINISHED)?;
     bar.finish_and_clear();
@@ -150,7 +158,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     let rewards = DynamicsReward::from_trained(&discriminators, &settings, &reward, device);
     let (plausibility, dreamt) = plausibility(trainer.model(), &rewards, trainer.data(), &trainer.held_out(), &reward)?;
     println!(
-        "dynamics reward of recorded steps: 2 of 1000 below {:.3}, 1 of 100 below {:.3}, half below {:.3}; half of the dreamt ones below {dreamt:.3}",
+        "how real recorded steps look (1: as usual, 0: as dreamt ones): 2 of 1000 below {:.2}, 1 of 100 below {:.2}, half below {:.2}; half of the dreamt ones below {dreamt:.2}",
         plausibility.at(0.002),
         plausibility.at(0.01),
         plausibility.at(0.5)

@@ -36,9 +36,9 @@ pub struct DreamConfig {
     pub candidates: usize,
     /// Temperature of the choice among them (0.1).
     pub temperature: f64,
-    /// A dream ends without reward at a step that looks less plausible than all but this share of recorded steps; 0: never. Only with
-    /// the filter. (Published: a dynamics reward below 0.6, where discriminators fight a generator; what a discriminator says of a
-    /// finished model depends on how good both are.)
+    /// A dream ends without reward at a step that looks less plausible to MOREC's discriminators than all but this share of recorded steps;
+    /// 0: never. Only with the filter. (Published: a dynamics reward below 0.6, where discriminators fight a generator; what a discriminator
+    /// says of a finished model depends on how good both are.)
     pub implausible_share: f64,
     /// A dream ends without reward where every candidate has the hand where it is less as in play than in all but this share of recorded
     /// states; 0: never.

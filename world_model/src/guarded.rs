@@ -7,6 +7,7 @@ use crate::checkpoint::TrainedWorldModel;
 use crate::dream::{DreamConfig, Dynamics, Imagined, SharedNoise};
 use crate::error::Result;
 use crate::lead::LEAD;
+use crate::morec::Verdict;
 use crate::noise::Noise;
 use crate::rssm::Foretold;
 use crate::success::SuccessClassifier;
@@ -17,7 +18,7 @@ pub struct GuardedWorld<'a> {
     world: &'a TrainedWorldModel,
     success: &'a SuccessClassifier,
     config: DreamConfig,
-    least_dynamics_reward: f64,
+    least_standing: f64,
     least_support: f64,
 }
 
@@ -38,9 +39,9 @@ impl<'a> GuardedWorld<'a> {
         if config.candidates > 0 && world.info.snapshots.is_empty() {
             return Err(WorldModelError::config("dream.candidates", config.candidates, "the world model has no discriminators"));
         }
-        let least_dynamics_reward = world.info.plausibility.at(config.implausible_share);
+        let least_standing = world.info.plausibility.at(config.implausible_share);
         let least_support = world.info.supported.at(config.unsupported_share);
-        Ok(Self { world, success, config: config.clone(), least_dynamics_reward, least_support })
+        Ok(Self { world, success, config: config.clone(), least_standing, least_support })
     }
 
     /// `[n, candidates, latent]`.
@@ -81,7 +82,7 @@ impl Dynamics for GuardedWorld<'_> {
         if self.config.candidates == 0 {
             return Imagined { latent: jittered.squeeze_dim(1), uncertainty, implausible: unsupported };
         }
-        let reward = self.world.dynamics_reward.score(latent, actions, &model.outcome(&next));
+        let Verdict { reward, standing } = self.world.dynamics_reward.judge(latent, actions, &model.outcome(&next));
         // Out of the question, unless nothing is supported and the dream ends.
         let supported_of = |scores: Tensor| scores.masked_fill(&supported.logical_not(), -1e3);
         let chosen = if self.config.temperature > 0.0 {
@@ -92,8 +93,8 @@ impl Dynamics for GuardedWorld<'_> {
             reward.zeros_like().scatter_value(-1, &best, 1.0)
         };
         let latent = (jittered * chosen.unsqueeze(-1)).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
-        let believed = (reward * chosen).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
-        let implausible = believed.lt(self.least_dynamics_reward).to_kind(Kind::Float).maximum(&unsupported);
+        let believed = (standing * chosen).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
+        let implausible = believed.lt(self.least_standing).to_kind(Kind::Float).maximum(&unsupported);
         Imagined { latent, uncertainty, implausible }
     }
 
@@ -130,7 +131,7 @@ mod tests {
             usual: crate::predict::Usual { variance: vec![1.0; STATE_FEATURES], error: vec![0.01; STATE_FEATURES], q99: 1.0 },
             dynamics_reward: DynamicsRewardConfig { hidden: 8, ..DynamicsRewardConfig::default() },
             snapshots: vec![Snapshot { real: 1.0, dreamt: -1.0 }; 2],
-            plausibility: serde_json::from_str("[0.1, 2.0]").unwrap(),
+            plausibility: serde_json::from_str("[-100.0, 100.0]").unwrap(),
             support: SupportConfig { hidden: 8, ..SupportConfig::default() },
             supported: serde_json::from_str("[-100.0, 100.0]").unwrap(),
             open_loop: Default::default(),
@@ -184,7 +185,7 @@ mod tests {
         let uniform = Noise::new(8, "step", Device::Cpu).uniform(&[4, 6, 3]);
         let heads = Tensor::from_slice(&[0_i64, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]).view([2, 6]).repeat([2, 1]);
         let candidates = world.model.imagine_with(&latent, &actions, &heads, &uniform).latents;
-        let reward = world.dynamics_reward.score(&latent, &actions, &world.model.outcome(&candidates));
+        let reward = world.dynamics_reward.judge(&latent, &actions, &world.model.outcome(&candidates)).reward;
         for row in 0..4 {
             let best = reward.get(row).argmax(None, false).int64_value(&[]);
             let apart = (taken.latent.get(row) - candidates.get(row).get(best)).abs().max().double_value(&[]);
@@ -192,7 +193,7 @@ mod tests {
         }
         assert_eq!(taken.implausible.sum(Kind::Float).double_value(&[]), 0.0);
         let none = step(&DreamConfig { implausible_share: 0.6, ..config.clone() });
-        assert_eq!(none.implausible.sum(Kind::Float).double_value(&[]), 4.0, "1.313 is the most there is");
+        assert_eq!(none.implausible.sum(Kind::Float).double_value(&[]), 4.0, "nothing stands at 100");
         let unfiltered = step(&DreamConfig { candidates: 0, implausible_share: 0.6, ..config.clone() });
         assert_eq!(unfiltered.implausible.sum(Kind::Float).double_value(&[]), 0.0, "the limit is the filter's");
         for candidates in [0, 6] {

@@ -6,10 +6,11 @@
 //! D   = -ln(1 - mean_m p_m + 1e-9)                                        in [0.313, 1.313]
 //! ```
 //!
-//! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and a dream ends where the chosen one's `D` is below a
-//! limit (0.6 published).
+//! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and a dream ends where the chosen one looks less real than
+//! nearly all recorded steps do.
 //!
-//! Deviations: a transition is `[h, z, x], a -> [z', x']`, with `z', x'` as they were seen on the one side, and as they are dreamt on the
+//! Deviations: the end is told by the standing, the mean of `(logit - l_m) / (e_m - l_m)`, and not by a `D` of 0.6 as published: `D` is the same
+//! for all that looks as the model's steps do or worse, and so do some recorded ones; a transition is `[h, z, x], a -> [z', x']`, with `z', x'` as they were seen on the one side, and as they are dreamt on the
 //! other, from recorded moments and up to `depth` steps into a dream; the generator is the trained world model itself and is not trained
 //! against the discriminators (the original's generator is, by a part of the code that was never released).
 
@@ -132,6 +133,15 @@ impl Discriminator {
     }
 }
 
+/// What all discriminators say of steps together, `[n, candidates]` each.
+#[derive(Debug)]
+pub struct Verdict {
+    /// `D`.
+    pub reward: Tensor,
+    /// Where the logits stand on average: 0 as dreamt steps do, 1 as recorded ones; not clamped.
+    pub standing: Tensor,
+}
+
 /// The mean verdict of all discriminators.
 #[derive(Debug)]
 pub struct DynamicsReward {
@@ -162,19 +172,24 @@ impl DynamicsReward {
         Self::new(&TensorTable::from_raw(specs, values.into_iter(), device), snapshots)
     }
 
-    /// `D` of each candidate, `[n, candidates]`.
+    /// What is said of each candidate.
     ///
     /// # Shapes
     /// `latent`: `[n, latent]`; `actions`: `[n, actions_per_step * n_act]`; `next`: `[n, candidates, stoch + 51]`.
-    pub fn score(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Tensor {
-        self.score_context(&context(latent, actions), next)
+    pub fn judge(&self, latent: &Tensor, actions: &Tensor, next: &Tensor) -> Verdict {
+        self.judge_context(&context(latent, actions), next)
     }
 
-    fn score_context(&self, context: &Tensor, next: &Tensor) -> Tensor {
-        let probability = |(member, snapshot): &(Discriminator, Snapshot)| mean_verdict(&member.logits(context, next), *snapshot);
-        let sum = self.members.iter().map(probability).reduce(|a, b| a + b);
-        let mean = sum.map_or_else(|| next.ones_like().select(-1, 0), |sum| sum / self.members.len() as f64);
-        ((mean * -1.0 + 1.0) + EPS).log() * -1.0
+    fn judge_context(&self, context: &Tensor, next: &Tensor) -> Verdict {
+        let none = || next.ones_like().select(-1, 0);
+        let standings: Vec<Tensor> =
+            self.members.iter().map(|(member, snapshot)| standing(&member.logits(context, next), *snapshot)).collect();
+        let mean = |of: &dyn Fn(&Tensor) -> Tensor| {
+            let sum = standings.iter().map(of).reduce(|a, b| a + b);
+            sum.map_or_else(none, |sum| sum / self.members.len() as f64)
+        };
+        let p = mean(&probability);
+        Verdict { reward: ((p * -1.0 + 1.0) + EPS).log() * -1.0, standing: mean(&Tensor::shallow_clone) }
     }
 }
 
@@ -185,7 +200,7 @@ fn context(latent: &Tensor, actions: &Tensor) -> Tensor {
     Tensor::cat(&[&latent.narrow(-1, 0, width), &waves(&state), actions], -1)
 }
 
-/// How plausible steps of `episodes` look, and, to be shown, the median dynamics reward of dreams along the same actions.
+/// How plausible steps of `episodes` look, by their standing, and, to be shown, the median of dreams along the same actions.
 ///
 /// # Errors
 /// Too short episodes.
@@ -203,18 +218,22 @@ pub fn plausibility(
         let mut noise = Noise::new(model.config().seed, "plausibility", data.device()).part(batch);
         let drawn = draw(model, data, episodes, config, &mut noise)?;
         for (side, scores) in scores.iter_mut().enumerate() {
-            let score = rewards.score_context(&drawn.context[side], &drawn.next[side]).view([-1]);
-            scores.extend(Vec::<f32>::try_from(score.to_device(tch::Device::Cpu)).expect("a vector"));
+            let standing = rewards.judge_context(&drawn.context[side], &drawn.next[side]).standing.view([-1]);
+            scores.extend(Vec::<f32>::try_from(standing.to_device(tch::Device::Cpu)).expect("a vector"));
         }
     }
     let [recorded, dreamt] = scores.map(Quantiles::of);
     Ok((recorded, dreamt.at(0.5)))
 }
 
-/// A logit between a discriminator's two means, as a probability.
-fn mean_verdict(logits: &Tensor, Snapshot { real, dreamt }: Snapshot) -> Tensor {
-    let width = (real - dreamt).max(1e-6);
-    ((logits.clamp(dreamt, dreamt + width) - dreamt) * (2.0 / width) - 1.0).sigmoid()
+/// Where a logit stands between a discriminator's two means.
+fn standing(logits: &Tensor, Snapshot { real, dreamt }: Snapshot) -> Tensor {
+    (logits - dreamt) / (real - dreamt).max(1e-6)
+}
+
+/// A standing as a probability.
+fn probability(standing: &Tensor) -> Tensor {
+    (standing.clamp(0.0, 1.0) * 2.0 - 1.0).sigmoid()
 }
 
 /// Transitions of the data, and of dreams from the same moments and deeper, under the same actions.
@@ -352,7 +371,7 @@ mod tests {
     fn scores_lie_in_the_published_range() {
         let snapshot = Snapshot { real: 2.0, dreamt: -1.0 };
         let score = |logit: f64| {
-            let p = mean_verdict(&Tensor::from_slice(&[logit]), snapshot).double_value(&[0]);
+            let p = probability(&standing(&Tensor::from_slice(&[logit]), snapshot)).double_value(&[0]);
             -(1.0 - p + EPS).ln()
         };
         assert!((score(-7.0) - 0.313).abs() < 1e-3 && (score(9.0) - 1.313).abs() < 1e-3);
@@ -362,7 +381,7 @@ mod tests {
             let middle = 0.5 * (low + high);
             if score(middle) < 0.6 { low = middle } else { high = middle }
         }
-        let p = mean_verdict(&Tensor::from_slice(&[low]), snapshot).double_value(&[0]);
+        let p = probability(&standing(&Tensor::from_slice(&[low]), snapshot)).double_value(&[0]);
         assert!((p - 0.451).abs() < 1e-3, "{p}");
     }
 

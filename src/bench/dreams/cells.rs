@@ -13,6 +13,12 @@ const TRIES: usize = 16;
 /// Starts of each task for success@16.
 const STARTS: usize = 50;
 
+/// Cells that are tried more than once from each start: those that hold on to the base more or less, and the algorithms.
+const DIVERSE: [&str; 8] = ["ppo", "bc0", "bc0025", "bc01", "bc05", "b2", "d3po", ONLINE];
+
+/// The cell that needs interactions.
+const ONLINE: &str = "online";
+
 /// Tasks that world models that look are tried on.
 const SEEING: [Task; 2] = [Task::OpenDrawer, Task::TurnOnLightbulb];
 
@@ -58,7 +64,11 @@ fn all() -> Vec<Cell> {
         cell("b2", &["finetune.method=b2", BRANCHED], &[]),
         cell("d3po", &["finetune.method=d3po", BRANCHED], &[]),
         cell("d3po_pareto", &["finetune.method=d3po", BRANCHED], &["--prefer", "pareto"]),
-        cell("online", &["finetune.dream.dreams=50", "finetune.iterations=40"], &["--in", "simulation"]),
+        cell(
+            ONLINE,
+            &["finetune.dream.dreams=50", "finetune.iterations=60"],
+            &["--in", "simulation", "--check-every", "5", "--check-episodes", "100"],
+        ),
     ]
 }
 
@@ -77,7 +87,9 @@ fn seeing(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64], rows: &mut Vec<Val
         let eyes = (name == "vision").then(|| folder.join("world_model"));
         let decoder = (DecoderConfig::ddpm(), runner.config.finetune.chain.rows);
         let judge = |checkpoint: &Checkpoint, task, first| {
-            Ok::<_, anyhow::Error>(runner.attempts(checkpoint, &decoder, eyes.as_deref(), task, first, runner.args.episodes)?.0)
+            Ok::<_, anyhow::Error>(
+                runner.attempts(checkpoint, &decoder, eyes.as_deref(), task, first, runner.args.episodes)?.rate,
+            )
         };
         let (mut before, mut after) = (Rate::default(), Rate::default());
         let (mut imagined, mut divergence, mut steps, mut count) = (0.0, 0.0, 0, 0.0);
@@ -113,33 +125,41 @@ pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<
         "{:<14} {:>9} {:>24} {:>6} {:>9} {:>10} {:>11}",
         "cell", "imagined", "simulated", "gap", "success@1", "success@16", "from base"
     );
-    let (mut rate, mut once, mut ever) = (Rate::default(), Rate::default(), Rate::default());
+    let (mut rate, mut diverse) = (Rate::default(), [Rate::default(); 2]);
     for &task in tasks {
         rate += runner.success(&base, task, runner.args.seed, runner.args.episodes)?;
-        let [one, any] = tries(runner, &base, task)?;
-        (once, ever) = (sum(once, one), sum(ever, any));
+        tries(runner, &base, task, &mut diverse)?;
     }
-    rows.push(row("base", None, rate, [once, ever], 0.0, 0));
+    rows.push(row("base", None, rate, diverse, 0.0, 0));
     for cell in &cells {
-        let (mut rate, mut once, mut ever) = (Rate::default(), Rate::default(), Rate::default());
+        let (mut rate, mut diverse) = (Rate::default(), [Rate::default(); 2]);
         let (mut imagined, mut divergence, mut steps, mut count) = (0.0, 0.0, 0, 0.0);
         for &task in tasks {
             for &seed in &seeds {
                 let tuned = runner.load(cell, task, seed)?;
                 let first = runner.args.seed + seed * runner.args.episodes;
                 rate += runner.success(&tuned.checkpoint, task, first, runner.args.episodes)?;
-                let [one, any] = tries(runner, &tuned.checkpoint, task)?;
-                (once, ever) = (sum(once, one), sum(ever, any));
+                if DIVERSE.contains(&cell.name.as_str()) {
+                    tries(runner, &tuned.checkpoint, task, &mut diverse)?;
+                }
                 imagined += tuned.imagined;
                 divergence += tuned.divergence;
                 steps += tuned.steps;
                 count += 1.0;
             }
         }
-        rows.push(row(&cell.name, Some(imagined / count), rate, [once, ever], divergence / count, steps / count as u64));
+        rows.push(row(&cell.name, Some(imagined / count), rate, diverse, divergence / count, steps / count as u64));
     }
+    let matched = if cells.iter().any(|cell| cell.name == ONLINE) && cells.iter().any(|cell| cell.name == plain().name) {
+        steps_to_match(runner, tasks, &seeds)?
+    } else {
+        Vec::new()
+    };
     let seeing_tasks: Vec<Task> = tasks.iter().copied().filter(|task| SEEING.contains(task)).collect();
     let mut claims = seeing(runner, &seeing_tasks, &seeds, &mut rows)?;
+    for (task, steps) in matched {
+        claims.insert(format!("online_steps_to_match_{task}"), json!(steps));
+    }
     let of = |cell: &str, key: &str| rows.iter().find(|row| row["cell"] == cell).and_then(|row| row[key].as_f64());
     let mut claim = |name: &str, value: Option<f64>| {
         if let Some(value) = value {
@@ -155,7 +175,7 @@ pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<
         ("b2", "b2", "simulated"),
         ("d3po", "d3po", "simulated"),
         ("base", "base", "simulated"),
-        ("online", "online", "simulated"),
+        ("online", ONLINE, "simulated"),
         ("base_success_at_16", "base", "success_at_16"),
         ("ppo_success_at_16", "ppo", "success_at_16"),
     ] {
@@ -164,46 +184,71 @@ pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<
     Ok((Value::Object(claims), json!(rows)))
 }
 
-fn sum(mut a: Rate, b: Rate) -> Rate {
-    a += b;
-    a
-}
-
 fn row(cell: &str, imagined: Option<f64>, simulated: Rate, [once, ever]: [Rate; 2], divergence: f64, steps: u64) -> Value {
     let [low, high] = simulated.wilson95();
     let gap = imagined.map(|imagined| imagined - simulated.mean());
+    let tried = |rate: Rate| (rate.trials > 0).then(|| rate.mean());
+    let shown = |rate: Rate| tried(rate).map_or_else(|| "-".into(), |v| format!("{v:.3}"));
     println!(
-        "{cell:<14} {:>9} {:>24} {:>6} {:>9.3} {:>10.3} {divergence:>11.2}",
+        "{cell:<14} {:>9} {:>24} {:>6} {:>9} {:>10} {divergence:>11.2}",
         imagined.map_or_else(|| "-".into(), |v| format!("{:.1} %", 100.0 * v)),
         format!("{:5.1} % [{:.1}, {:.1}]", 100.0 * simulated.mean(), 100.0 * low, 100.0 * high),
         gap.map_or_else(|| "-".into(), |v| format!("{:+.1}", 100.0 * v)),
-        once.mean(),
-        ever.mean(),
+        shown(once),
+        shown(ever),
     );
     json!({
         "cell": cell, "imagined": imagined, "simulated": simulated.mean(), "wilson95": simulated.wilson95(),
-        "episodes": simulated.trials, "imagined_minus_simulated": gap, "success_at_1": once.mean(), "success_at_16": ever.mean(),
+        "episodes": simulated.trials, "imagined_minus_simulated": gap, "success_at_1": tried(once), "success_at_16": tried(ever),
         "starts_at_16": ever.trials, "divergence_from_base_nats": divergence, "steps": steps,
     })
 }
 
-/// Each start tried several times with other noise: how often a try succeeds, and how often any does.
-fn tries(runner: &Runner<'_>, checkpoint: &Checkpoint, task: Task) -> Result<[Rate; 2]> {
-    let outcomes = parallel::map(
-        STARTS,
-        parallel::cores(),
-        || Actor::policy(runner.config, checkpoint, &DecoderConfig::ddpm(), runner.config.finetune.chain.rows, "cpu"),
-        |actor, index| {
-            let seed = runner.args.seed + index as u64;
-            (0..TRIES as u64)
-                .map(|noise| Ok(attempt_with_noise(runner.config, actor, task, seed, seed.wrapping_mul(1000) + noise)?.success))
-                .collect::<Result<Vec<bool>>>()
-        },
-    )?;
-    let all = outcomes.iter().flatten();
-    let once = Rate { successes: all.clone().filter(|s| **s).count() as u64, trials: all.count() as u64 };
-    let ever = Rate { successes: outcomes.iter().filter(|tries| tries.contains(&true)).count() as u64, trials: STARTS as u64 };
-    Ok([once, ever])
+/// Control steps of the simulation after which tuning there is as good as in dreams, by its checks: the mean over seeds, none if one of
+/// them never is.
+fn steps_to_match(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64]) -> Result<Vec<(Task, Option<f64>)>> {
+    let (online, dreams) = (cell(ONLINE, &[], &[]), plain());
+    let mut matched = Vec::new();
+    for &task in tasks {
+        let mut sum = Some(0.0);
+        for &seed in seeds {
+            let first = runner.args.seed + seed * runner.args.episodes;
+            let wanted = runner.success(&runner.load(&dreams, task, seed)?.checkpoint, task, first, runner.args.episodes)?.mean();
+            let checks = runner.load(&online, task, seed)?.checks;
+            let reached = checks.iter().find(|(_, success)| *success >= wanted).map(|(steps, _)| *steps as f64);
+            println!("{task} seed {seed}: {:.1} % matched online after {reached:?} control steps", 100.0 * wanted);
+            sum = sum.zip(reached).map(|(sum, steps)| sum + steps / seeds.len() as f64);
+        }
+        matched.push((task, sum));
+    }
+    Ok(matched)
+}
+
+/// Each start tried several times with other noise: adds to how often a try succeeds, and to how often any does.
+fn tries(runner: &Runner<'_>, checkpoint: &Checkpoint, task: Task, to: &mut [Rate; 2]) -> Result<()> {
+    let first = runner.args.seed;
+    let outcome: [Rate; 2] = runner.once(checkpoint, &format!("{task} {first}+{STARTS} {TRIES} tries"), || {
+        let outcomes = parallel::map(
+            STARTS,
+            parallel::cores(),
+            || Actor::policy(runner.config, checkpoint, &DecoderConfig::ddpm(), runner.config.finetune.chain.rows, "cpu"),
+            |actor, index| {
+                let seed = first + index as u64;
+                (0..TRIES as u64)
+                    .map(|noise| {
+                        Ok(attempt_with_noise(runner.config, actor, task, seed, seed.wrapping_mul(1000) + noise)?.success)
+                    })
+                    .collect::<Result<Vec<bool>>>()
+            },
+        )?;
+        let all = outcomes.iter().flatten();
+        let once = Rate { successes: all.clone().filter(|s| **s).count() as u64, trials: all.count() as u64 };
+        let ever =
+            Rate { successes: outcomes.iter().filter(|tries| tries.contains(&true)).count() as u64, trials: STARTS as u64 };
+        Ok([once, ever])
+    })?;
+    to.iter_mut().zip(outcome).for_each(|(to, outcome)| *to += outcome);
+    Ok(())
 }
 
 /// The tuned policies by full decoding and by RTI.
@@ -226,10 +271,10 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
             for &seed in &seeds {
                 let tuned = runner.load(&cell, task, seed)?;
                 let first = runner.args.seed + seed * runner.args.episodes;
-                let (one, mean, worst) = runner.attempts(&tuned.checkpoint, decoder, None, task, first, runner.args.episodes)?;
-                rate += one;
-                evaluations += mean;
-                most = most.max(worst);
+                let one = runner.attempts(&tuned.checkpoint, decoder, None, task, first, runner.args.episodes)?;
+                rate += one.rate;
+                evaluations += one.evaluations;
+                most = most.max(one.most);
                 count += 1.0;
             }
             println!("{name:<10} {:<22} {:5.1} %", task.name(), 100.0 * rate.mean());

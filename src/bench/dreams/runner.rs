@@ -1,16 +1,17 @@
 //! Tunings as processes of their own, side by side, and their evaluation. What is finished is not made again.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::Ordering,
+    sync::{Mutex, PoisonError, atomic::Ordering},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reverie_policy::{Checkpoint, DecoderConfig};
 use reverie_sim::Task;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Args;
 use crate::{
@@ -42,13 +43,38 @@ pub struct Tuned {
     /// Mean over the last iterations.
     pub imagined: f64,
     pub divergence: f64,
+    /// Control steps learned from until each check in simulation, and what it said.
+    pub checks: Vec<(u64, f64)>,
 }
 
 #[derive(Deserialize)]
 struct History {
     iterations: Vec<reverie_world_model::Iteration>,
+    checks: Vec<Check>,
     environment_steps: u64,
     minutes: f64,
+}
+
+#[derive(Deserialize)]
+struct Check {
+    iteration: u64,
+    success: f64,
+}
+
+/// Successes, and mean and most network evaluations of a plan.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Outcome {
+    pub rate: Rate,
+    pub evaluations: f64,
+    pub most: u32,
+}
+
+/// What a model's tensors hash to, of the file that describes it.
+fn tensors_hash(folder: &Path, file: &str) -> Result<String> {
+    let path = folder.join(file);
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
+    Ok(json["tensors_sha256"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Iterations at the end that imagined success is taken over.
@@ -59,6 +85,8 @@ pub struct Runner<'a> {
     pub args: &'a Args,
     program: PathBuf,
     settings: PathBuf,
+    /// What was found before, by the policy's hash and all that it hangs on.
+    found: Mutex<BTreeMap<String, serde_json::Value>>,
 }
 
 impl<'a> Runner<'a> {
@@ -70,10 +98,7 @@ impl<'a> Runner<'a> {
             text += &format!("# {}\n", path.display());
         }
         for (folder, file) in [(&args.policy, "policy.json"), (&args.folders.world_model, "world_model.json")] {
-            let bytes = std::fs::read(folder.join(file)).with_context(|| format!("cannot read {}/{file}", folder.display()))?;
-            let json: serde_json::Value =
-                serde_json::from_slice(&bytes).with_context(|| format!("{}/{file}", folder.display()))?;
-            text += &format!("# {}\n", json["tensors_sha256"].as_str().unwrap_or_default());
+            text += &format!("# {}\n", tensors_hash(folder, file)?);
         }
         // What was tuned under other settings must not be taken for these.
         if let Ok(before) = std::fs::read_to_string(&settings) {
@@ -84,8 +109,37 @@ impl<'a> Runner<'a> {
             );
         }
         crate::report::write_atomically(&settings, text.as_bytes())?;
+        let journal = Self::journal(args);
+        let found = match std::fs::read(&journal) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{}; remove it", journal.display()))?,
+            Err(_) => BTreeMap::new(),
+        };
         models::set_threads(1);
-        Ok(Self { config, args, program: std::env::current_exe().context("this program's own path")?, settings })
+        let program = std::env::current_exe().context("this program's own path")?;
+        Ok(Self { config, args, program, settings, found: Mutex::new(found) })
+    }
+
+    fn journal(args: &Args) -> PathBuf {
+        args.work.join("episodes.json")
+    }
+
+    /// What `find` finds, or has found when this was asked before.
+    pub fn once<T: Serialize + DeserializeOwned>(
+        &self,
+        checkpoint: &Checkpoint,
+        what: &str,
+        find: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let key = format!("{} {what}", checkpoint.info.tensors_sha256);
+        let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = found().get(&key) {
+            return serde_json::from_value(value.clone()).with_context(|| format!("{}", Self::journal(self.args).display()));
+        }
+        let value = find()?;
+        let mut found = found();
+        found.insert(key, serde_json::to_value(&value)?);
+        crate::report::write_atomically(&Self::journal(self.args), &serde_json::to_vec_pretty(&*found)?)?;
+        Ok(value)
     }
 
     fn folder(&self, cell: &Cell, task: Task, seed: u64) -> PathBuf {
@@ -137,10 +191,13 @@ impl<'a> Runner<'a> {
             command.args(["--set", set]);
         }
         command.arg("--set").arg(format!("finetune.seed={seed}"));
-        command.args(["finetune", "--task", task.name(), "--check-every", "0"]).arg("--threads").arg(threads.to_string());
+        command.args(["finetune", "--task", task.name()]).arg("--threads").arg(threads.to_string());
         let paths = [("--policy", self.args.policy.as_path()), ("--out", &folder)].into_iter();
         for (name, path) in paths.chain(cell.folders.as_ref().unwrap_or(&self.args.folders).options()) {
             command.arg(name).arg(path);
+        }
+        if !cell.arguments.iter().any(|argument| argument == "--check-every") {
+            command.args(["--check-every", "0"]);
         }
         let output = command.args(&cell.arguments).stdout(Stdio::from(log)).stderr(Stdio::piped()).output()?;
         if crate::INTERRUPTED.load(Ordering::Relaxed) {
@@ -159,7 +216,12 @@ impl<'a> Runner<'a> {
         let history: History = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let last = &history.iterations[history.iterations.len().saturating_sub(LAST)..];
         let mean = |f: fn(&reverie_world_model::Iteration) -> f64| last.iter().map(f).sum::<f64>() / last.len().max(1) as f64;
+        let steps_at = |iteration: u64| {
+            let last = iteration.checked_sub(1).and_then(|i| history.iterations.get(i as usize));
+            last.map_or(0, |i| i.steps)
+        };
         Ok(Tuned {
+            checks: history.checks.iter().map(|check| (steps_at(check.iteration), check.success)).collect(),
             minutes: history.minutes,
             environment_steps: history.environment_steps,
             steps: history.iterations.last().map_or(0, |i| i.steps),
@@ -172,10 +234,10 @@ impl<'a> Runner<'a> {
     /// Success under full decoding, in simulation.
     pub fn success(&self, checkpoint: &Checkpoint, task: Task, first: u64, episodes: u64) -> Result<Rate> {
         let decoder = (DecoderConfig::ddpm(), self.config.finetune.chain.rows);
-        Ok(self.attempts(checkpoint, &decoder, None, task, first, episodes)?.0)
+        Ok(self.attempts(checkpoint, &decoder, None, task, first, episodes)?.rate)
     }
 
-    /// Success, mean and most network evaluations of a plan; the state is told by the world model in `eyes`, if there is one.
+    /// Episodes in simulation; the state is told by the world model in `eyes`, if there is one.
     pub fn attempts(
         &self,
         checkpoint: &Checkpoint,
@@ -184,24 +246,29 @@ impl<'a> Runner<'a> {
         task: Task,
         first: u64,
         episodes: u64,
-    ) -> Result<(Rate, f64, u32)> {
-        let attempts = parallel::map(
-            episodes as usize,
-            parallel::cores(),
-            || {
-                let actor = Actor::policy(self.config, checkpoint, decoder, *rows, "cpu")?;
-                match eyes {
-                    Some(folder) => Ok(actor.seeing(ModelSight::load(self.config, folder, *rows)?)),
-                    None => Ok(actor),
-                }
-            },
-            |actor, index| attempt(self.config, actor, task, first + index as u64),
-        )?;
-        let successes = attempts.iter().filter(|attempt| attempt.success).count() as u64;
-        // The first plan of an episode begins from nothing; what a tick takes afterwards is what counts.
-        let later = attempts.iter().flat_map(|attempt| attempt.plans.iter().skip(1)).map(|plan| plan.nfe);
-        let (count, sum, most) =
-            later.fold((0_u64, 0_u64, 0), |(n, sum, most), nfe| (n + 1, sum + u64::from(nfe), most.max(nfe)));
-        Ok((Rate { successes, trials: episodes }, sum as f64 / count.max(1) as f64, most))
+    ) -> Result<Outcome> {
+        let seen_by = eyes.map(|folder| tensors_hash(folder, "world_model.json")).transpose()?.unwrap_or_default();
+        let what = format!("{task} {first}+{episodes} {rows} {} {seen_by}", serde_json::to_string(decoder)?);
+        self.once(checkpoint, &what, || {
+            let attempts = parallel::map(
+                episodes as usize,
+                parallel::cores(),
+                || {
+                    let actor = Actor::policy(self.config, checkpoint, decoder, *rows, "cpu")?;
+                    match eyes {
+                        Some(folder) => Ok(actor.seeing(ModelSight::load(self.config, folder, *rows)?)),
+                        None => Ok(actor),
+                    }
+                },
+                |actor, index| attempt(self.config, actor, task, first + index as u64),
+            )?;
+            let successes = attempts.iter().filter(|attempt| attempt.success).count() as u64;
+            // The first plan of an episode begins from nothing; what a tick takes afterwards is what counts.
+            let later = attempts.iter().flat_map(|attempt| attempt.plans.iter().skip(1)).map(|plan| plan.nfe);
+            let (count, sum, most) =
+                later.fold((0_u64, 0_u64, 0), |(n, sum, most), nfe| (n + 1, sum + u64::from(nfe), most.max(nfe)));
+            let rate = Rate { successes, trials: episodes };
+            Ok(Outcome { rate, evaluations: sum as f64 / count.max(1) as f64, most })
+        })
     }
 }
