@@ -42,9 +42,6 @@ pub struct Config {
     /// MOREC's discriminators of dreams.
     #[cfg(feature = "learn")]
     pub dynamics_reward: reverie_world_model::DynamicsRewardConfig,
-    /// Where play shows the hand.
-    #[cfg(feature = "learn")]
-    pub support: reverie_world_model::SupportConfig,
     /// Success classifiers.
     #[cfg(feature = "learn")]
     pub success: reverie_world_model::SuccessConfig,

@@ -44,11 +44,6 @@ hidden = 8
 batch = 4
 depth = 3
 
-[support]
-hidden = 8
-updates = 4
-batch = 16
-
 [success]
 members = 2
 hidden = 8

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reverie_schema::Clock;
 use reverie_world_model::{
     DynamicsReward, Ended, MlpDynamics, OpenLoop, PlayData, Stored, WorldModelConfig, WorldModelInfo, WorldModelProgress,
-    WorldModelTrainer, open_loop, plausibility, train_dynamics_reward, train_support, usual_disagreement,
+    WorldModelTrainer, open_loop, plausibility, train_dynamics_reward, usual_disagreement,
 };
 
 use super::{WORLD_MODEL, provenance, recorded, state_file};
@@ -51,7 +51,6 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     settings.validate().context("config section world_model")?;
     super::ensure_leash(config)?;
     config.dynamics_reward.validate().context("config section dynamics_reward")?;
-    config.support.validate().context("config section support")?;
     let play = recorded::read(&args.data, settings.inputs.has_cameras())?;
     let (frames, episodes) = (play.frames(), play.raw.episodes.len());
     models::set_threads(parallel::cores());
@@ -118,29 +117,6 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         bail!("interrupted at update {}; the same command goes on from there", trainer.progress().update);
     }
 
-    // The minutes of an interruption here count when the same command goes on.
-    let go_on = || {
-        if !interrupted.load(Ordering::Relaxed) {
-            return ControlFlow::Continue(());
-        }
-        let _ = std::fs::write(&clock_file, minutes().to_string());
-        ControlFlow::Break(())
-    };
-    let bar = ProgressBar::new(config.support.updates).with_style(
-        ProgressStyle::with_template("{bar:30} support update {pos}/{len}, {eta} left  {msg}").context("progress bar")?,
-    );
-    let parts = [&trainer.train_episodes(), &trainer.held_out()];
-    let (support, supported, displaced) = train_support(trainer.data(), parts, &config.support, settings.seed, |update, loss| {
-        bar.set_position(update);
-        bar.set_message(format!("loss {loss:.3}"));
-        go_on()
-    })
-    .context(FINISHED)?;
-    bar.finish_and_clear();
-    println!(
-        "support: {:.1} % of recorded states look out of place with the hand 10 to 100 mm away, where 2 of 1000 do as they are",
-        100.0 * displaced
-    );
     let reward = config.dynamics_reward.clone();
     let total = reward.snapshots as u64 * reward.updates_each;
     let bar = ProgressBar::new(total).with_style(
@@ -150,7 +126,11 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         train_dynamics_reward(trainer.model(), trainer.data(), &trainer.train_episodes(), &reward, |update, loss| {
             bar.set_position(update);
             bar.set_message(format!("loss {loss:.3}"));
-            go_on()
+            if !interrupted.load(Ordering::Relaxed) {
+                return ControlFlow::Continue(());
+            }
+            let _ = std::fs::write(&clock_file, minutes().to_string());
+            ControlFlow::Break(())
         })
         .context(FINISHED)?;
     bar.finish_and_clear();
@@ -164,7 +144,6 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         plausibility.at(0.5)
     );
     let (mut tensors, snapshots) = discriminators;
-    tensors.extend(support);
     let parameters = trainer.parameters();
     tensors.extend(parameters.named(&parameters.copy()));
     let info = WorldModelInfo {
@@ -175,8 +154,6 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         dynamics_reward: reward,
         open_loop: foretold,
         plausibility,
-        support: config.support.clone(),
-        supported,
         snapshots,
         provenance: provenance(format!("{frames} frames of play in {episodes} episodes")),
         config: settings,

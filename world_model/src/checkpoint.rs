@@ -14,7 +14,6 @@ use crate::predict::{OpenLoop, Usual, disagreement};
 use crate::quantiles::Quantiles;
 use crate::rssm::WorldModel;
 use crate::store::{Info, Provenance, Stored};
-use crate::support::{Support, SupportConfig};
 
 /// A trained world model on disk.
 pub type WorldModelCheckpoint = Stored<WorldModelInfo>;
@@ -39,10 +38,6 @@ pub struct WorldModelInfo {
     pub snapshots: Vec<Snapshot>,
     /// How plausible held-out recorded steps look to them.
     pub plausibility: Quantiles,
-    /// What tells where play shows the hand.
-    pub support: SupportConfig,
-    /// How supported held-out recorded states look to it.
-    pub supported: Quantiles,
     /// Open-loop errors on held-out play: of the model, of holding what was last seen, and of a plain network.
     pub open_loop: [OpenLoop; 3],
     /// Where it comes from.
@@ -57,16 +52,13 @@ impl Info for WorldModelInfo {
         for snapshot in 0..self.snapshots.len() {
             specs.extend(discriminator_parameters(&self.config, &self.dynamics_reward, snapshot));
         }
-        specs.extend(Support::parameters(&self.support));
         specs
     }
 
     fn validate(&self) -> Result<()> {
         self.config.validate()?;
-        for (key, quantiles) in [("plausibility", &self.plausibility), ("supported", &self.supported)] {
-            if !quantiles.are_finite() {
-                return Err(WorldModelError::Data(format!("the world model's {key} is damaged")));
-            }
+        if !self.plausibility.are_finite() {
+            return Err(WorldModelError::Data("the world model's plausibility is damaged".into()));
         }
         for (what, values) in [("offset", &self.observation_normaliser.offset), ("scale", &self.observation_normaliser.scale)] {
             if values.len() != STATE_FEATURES {
@@ -96,7 +88,6 @@ pub struct TrainedWorldModel {
     pub model: WorldModel,
     /// MOREC's discriminators.
     pub dynamics_reward: DynamicsReward,
-    support: Support,
     /// What tells it from others.
     pub identity: String,
     offset: Tensor,
@@ -118,7 +109,6 @@ impl TrainedWorldModel {
         Ok(Self {
             model: WorldModel::new(&info.config, &info.observation_normaliser, &table),
             dynamics_reward: DynamicsReward::new(&table, &info.snapshots),
-            support: Support::new(&table, device),
             identity: checkpoint.identity()?,
             offset: Tensor::from_slice(&info.observation_normaliser.offset).to_device(device),
             scale: Tensor::from_slice(&info.observation_normaliser.scale).to_device(device),
@@ -132,11 +122,6 @@ impl TrainedWorldModel {
     /// How far the heads are apart, as a share of what 99 of 100 steps along play stay below, `[n, 51] -> [n]`.
     pub fn uncertainty(&self, variance: &Tensor) -> Tensor {
         disagreement(variance, &self.usual) / self.info.usual.q99
-    }
-
-    /// How much the hand is where play shows it, a logit, `[.., latent] -> [..]`.
-    pub fn support(&self, latents: &Tensor) -> Tensor {
-        self.support.logit(&self.model.state(latents))
     }
 
     /// Latents as they might be as well: the TCP's position is off by a Gaussian of `share` times the model's usual error

@@ -40,9 +40,6 @@ pub struct DreamConfig {
     /// 0: never. Only with the filter. (Published: a dynamics reward below 0.6, where discriminators fight a generator; what a discriminator
     /// says of a finished model depends on how good both are.)
     pub implausible_share: f64,
-    /// A dream ends without reward where every candidate has the hand where it is less as in play than in all but this share of recorded
-    /// states; 0: never.
-    pub unsupported_share: f64,
     /// Noise on the TCP's position at each step, as a share of the model's usual error one step ahead; 0: none. A policy that has had to
     /// correct for it does not hang on millimetres that the model gets wrong. The joints stay as they are.
     pub jitter: f64,
@@ -61,7 +58,6 @@ impl Default for DreamConfig {
             candidates: 10,
             temperature: 0.1,
             implausible_share: 0.002,
-            unsupported_share: 0.002,
             jitter: 1.0,
             penalty: 0.02,
             risk: Risk::Sum,
@@ -83,11 +79,8 @@ impl DreamConfig {
         if self.successes_in_a_row == 0 {
             return Err(WorldModelError::config("dream.successes_in_a_row", 0, "must be at least 1"));
         }
-        let shares = [("dream.implausible_share", self.implausible_share), ("dream.unsupported_share", self.unsupported_share)];
-        for (key, share) in shares {
-            if !(0.0..1.0).contains(&share) {
-                return Err(WorldModelError::config(key, share, "must be in [0, 1)"));
-            }
+        if !(0.0..1.0).contains(&self.implausible_share) {
+            return Err(WorldModelError::config("dream.implausible_share", self.implausible_share, "must be in [0, 1)"));
         }
         for (key, value) in
             [("dream.temperature", self.temperature), ("dream.penalty", self.penalty), ("dream.jitter", self.jitter)]

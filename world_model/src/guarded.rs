@@ -19,7 +19,6 @@ pub struct GuardedWorld<'a> {
     success: &'a SuccessClassifier,
     config: DreamConfig,
     least_standing: f64,
-    least_support: f64,
 }
 
 impl<'a> GuardedWorld<'a> {
@@ -40,8 +39,7 @@ impl<'a> GuardedWorld<'a> {
             return Err(WorldModelError::config("dream.candidates", config.candidates, "the world model has no discriminators"));
         }
         let least_standing = world.info.plausibility.at(config.implausible_share);
-        let least_support = world.info.supported.at(config.unsupported_share);
-        Ok(Self { world, success, config: config.clone(), least_standing, least_support })
+        Ok(Self { world, success, config: config.clone(), least_standing })
     }
 
     /// `[n, candidates, latent]`.
@@ -71,31 +69,22 @@ impl Dynamics for GuardedWorld<'_> {
         let heads = (own + turns).remainder(self.world.info.config.heads as i64);
         let Foretold { latents: next, variance } = model.imagine_with(latent, actions, &heads, &uniform);
         let uncertainty = self.world.uncertainty(&variance);
-        // The noise is part of what is supported or not; the discriminators would tell it from data at once.
+        // The discriminators would tell the noise from data at once.
         let jittered = self.jittered(&next, &mut shared);
-        let supported = if self.config.unsupported_share > 0.0 {
-            self.world.support(&jittered).ge(self.least_support)
-        } else {
-            Tensor::ones([n, jittered.size()[1]], (Kind::Bool, jittered.device()))
-        };
-        let unsupported = supported.any_dim(-1, false).logical_not().to_kind(Kind::Float);
         if self.config.candidates == 0 {
-            return Imagined { latent: jittered.squeeze_dim(1), uncertainty, implausible: unsupported };
+            let implausible = uncertainty.zeros_like();
+            return Imagined { latent: jittered.squeeze_dim(1), uncertainty, implausible };
         }
         let Verdict { reward, standing } = self.world.dynamics_reward.judge(latent, actions, &model.outcome(&next));
-        // Out of the question, unless nothing is supported and the dream ends.
-        let supported_of = |scores: Tensor| scores.masked_fill(&supported.logical_not(), -1e3);
         let chosen = if self.config.temperature > 0.0 {
-            let p = supported_of(&reward / self.config.temperature).softmax(-1, Kind::Float);
+            let p = (reward / self.config.temperature).softmax(-1, Kind::Float);
             crate::noise::sample_one_hot(&p, &shared.uniform(&[]).view([n]))
         } else {
-            let best = supported_of(reward.shallow_clone()).argmax(-1, true);
-            reward.zeros_like().scatter_value(-1, &best, 1.0)
+            reward.zeros_like().scatter_value(-1, &reward.argmax(-1, true), 1.0)
         };
         let latent = (jittered * chosen.unsqueeze(-1)).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
         let believed = (standing * chosen).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
-        let implausible = believed.lt(self.least_standing).to_kind(Kind::Float).maximum(&unsupported);
-        Imagined { latent, uncertainty, implausible }
+        Imagined { latent, uncertainty, implausible: believed.lt(self.least_standing).to_kind(Kind::Float) }
     }
 
     fn features(&self, latent: &Tensor) -> Tensor {
@@ -120,7 +109,6 @@ mod tests {
         use crate::morec::{DynamicsRewardConfig, Snapshot};
         use crate::store::{Provenance, Stored};
         use crate::success::{SuccessConfig, SuccessInfo};
-        use crate::support::SupportConfig;
         use reverie_policy::initial_values;
         let config =
             WorldModelConfig { deter: 8, groups: 3, classes: 3, hidden: 8, embed: 8, heads: 2, ..WorldModelConfig::default() };
@@ -132,8 +120,6 @@ mod tests {
             dynamics_reward: DynamicsRewardConfig { hidden: 8, ..DynamicsRewardConfig::default() },
             snapshots: vec![Snapshot { real: 1.0, dreamt: -1.0 }; 2],
             plausibility: serde_json::from_str("[-100.0, 100.0]").unwrap(),
-            support: SupportConfig { hidden: 8, ..SupportConfig::default() },
-            supported: serde_json::from_str("[-100.0, 100.0]").unwrap(),
             open_loop: Default::default(),
             provenance: Provenance::default(),
             config,
@@ -165,15 +151,9 @@ mod tests {
     /// refused.
     #[test]
     fn the_filter_takes_the_most_plausible_candidate_and_ends_what_is_not() {
-        let (mut world, mut success) = untrained();
-        let config = DreamConfig {
-            candidates: 6,
-            temperature: 0.0,
-            implausible_share: 0.0,
-            unsupported_share: 0.0,
-            jitter: 0.0,
-            ..DreamConfig::default()
-        };
+        let (world, mut success) = untrained();
+        let config =
+            DreamConfig { candidates: 6, temperature: 0.0, implausible_share: 0.0, jitter: 0.0, ..DreamConfig::default() };
         let mut noise = Noise::new(2, "latents", Device::Cpu);
         let latent = world.model.blank(4, &noise.normal(&[1]));
         let actions = noise.normal(&[4, 28]);
@@ -196,36 +176,11 @@ mod tests {
         assert_eq!(none.implausible.sum(Kind::Float).double_value(&[]), 4.0, "nothing stands at 100");
         let unfiltered = step(&DreamConfig { candidates: 0, implausible_share: 0.6, ..config.clone() });
         assert_eq!(unfiltered.implausible.sum(Kind::Float).double_value(&[]), 0.0, "the limit is the filter's");
-        for candidates in [0, 6] {
-            let config = DreamConfig { candidates, ..config.clone() };
-            let anywhere = step(&DreamConfig { unsupported_share: 0.1, ..config.clone() });
-            assert!(
-                (&anywhere.latent - &step(&config).latent).abs().max().double_value(&[]) < 1e-6,
-                "all is supported by -100 nats"
-            );
-            let nowhere = step(&DreamConfig { unsupported_share: 0.6, ..config });
-            assert_eq!(nowhere.implausible.sum(Kind::Float).double_value(&[]), 4.0, "nothing is supported by 100 nats");
-        }
         let jittered = step(&DreamConfig { jitter: 0.5, ..config.clone() });
         let moved = (world.model.state(&jittered.latent) - world.model.state(&taken.latent)).abs();
         assert_eq!(moved.narrow(-1, 3, 48).max().double_value(&[]), 0.0, "the TCP's position alone is jittered");
         let deviation = moved.narrow(-1, 0, 3).square().mean(Kind::Float).sqrt().double_value(&[]);
         assert!((0.002..0.009).contains(&deviation), "{deviation}: half of the usual error, 0.01");
-        // A limit in the midst of the candidates: the most plausible of those above it, or the end.
-        let logits = world.support(&candidates);
-        let limit = logits.median().double_value(&[]);
-        world.info.supported = serde_json::from_str(&format!("[-100.0, {limit}]")).unwrap();
-        let guarded = GuardedWorld::new(&world, &success, &DreamConfig { unsupported_share: 0.6, ..config.clone() }).unwrap();
-        let among = guarded.step(&latent, &actions, 1, &mut Noise::new(8, "step", Device::Cpu));
-        for row in 0..4 {
-            let above: Vec<i64> = (0..6).filter(|&c| logits.double_value(&[row, c]) >= limit).collect();
-            assert_eq!(among.implausible.double_value(&[row]) > 0.0, above.is_empty(), "row {row}");
-            let of = |c: &i64| reward.double_value(&[row, *c]);
-            if let Some(best) = above.iter().max_by(|a, b| of(a).total_cmp(&of(b))) {
-                let apart = (among.latent.get(row) - candidates.get(row).get(*best)).abs().max().double_value(&[]);
-                assert!(apart < 1e-6, "row {row}");
-            }
-        }
         success.info.world_model = "f".repeat(64);
         let error = GuardedWorld::new(&world, &success, &config).unwrap_err().to_string();
         assert!(error.contains("train it again"), "{error}");

@@ -2,7 +2,7 @@
 //!
 //! A [`WorldModel`] learns from recorded play what follows what (`rssm`), a [`SuccessClassifier`] tells from its latents whether a task
 //! is done (`success`), and a [`Dream`] puts both behind the interface of an [`Environment`] (`dream`), with guards against believing
-//! it too much: MOREC's dynamics reward (`morec`), where play shows the hand (`support`) and the disagreement of its heads. A
+//! it too much: MOREC's dynamics reward (`morec`) and the disagreement of its heads. A
 //! [`Tuner`] improves a policy in an environment (`tune`): [`Ppo`], [`B2`] or [`D3po`].
 //!
 //! Tensors are written `[time, n, ..]`; a latent is `[h; z; l; x]`; actions and features are CALVIN's, in the units of `reverie-schema`.
@@ -36,7 +36,6 @@ mod sequence;
 mod state;
 mod store;
 mod success;
-mod support;
 mod train;
 mod tune;
 
@@ -66,7 +65,6 @@ pub use success::{
     Labelled, Quality, Subject, SuccessCheckpoint, SuccessClassifier, SuccessConfig, SuccessInfo, Window, contrast,
     label as label_windows, train as train_success,
 };
-pub use support::{Support, SupportConfig, TrainedSupport, train as train_support};
 pub use tch::{Kind, Tensor, no_grad_guard};
 pub use train::{Ended, WorldModelProgress, WorldModelTrainer};
 pub use tune::{

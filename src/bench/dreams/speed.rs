@@ -59,7 +59,6 @@ pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
         let mut settings = DreamConfig { dreams, max_steps: 1_000_000, ..config.finetune.dream.clone() };
         if !guards {
             settings.candidates = 0;
-            settings.unsupported_share = 0.0;
         }
         let guarded = GuardedWorld::new(&world, &success, &settings)?;
         let mut dream = Dream::new(&guarded, &conditioner, &starts, &settings, 1)?;
