@@ -37,8 +37,9 @@ pub struct DreamConfig {
     /// Temperature of the choice among them (0.1).
     pub temperature: f64,
     /// A dream ends without reward at a step that looks less plausible to MOREC's discriminators than all but this share of recorded steps;
-    /// 0: never. Only with the filter. (Published: a dynamics reward below 0.6, where discriminators fight a generator; what a discriminator
-    /// says of a finished model depends on how good both are.)
+    /// 0: never. Only with the filter. What a policy being tuned does is itself not as in play, so that a limit ends its better dreams too.
+    /// (Published: a dynamics reward below 0.6, where discriminators fight a generator; what a discriminator says of a finished model
+    /// depends on how good both are.)
     pub implausible_share: f64,
     /// Noise on the TCP's position at each step, as a share of the model's usual error one step ahead; 0: none. A policy that has had to
     /// correct for it does not hang on millimetres that the model gets wrong. The joints stay as they are.
@@ -57,7 +58,7 @@ impl Default for DreamConfig {
             successes_in_a_row: 2,
             candidates: 10,
             temperature: 0.1,
-            implausible_share: 0.002,
+            implausible_share: 0.0,
             jitter: 1.0,
             penalty: 0.02,
             risk: Risk::Sum,

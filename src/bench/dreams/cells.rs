@@ -45,6 +45,7 @@ fn all() -> Vec<Cell> {
         cell("bc01", &["finetune.cloning=0.1"], &[]),
         cell("bc05", &["finetune.cloning=0.5"], &[]),
         cell("morec_off", &["finetune.dream.candidates=0"], &[]),
+        cell("truncation_on", &["finetune.dream.implausible_share=0.002"], &[]),
         cell("penalty_off", &["finetune.dream.penalty=0.0"], &[]),
         cell(
             "guards_off",
