@@ -151,7 +151,7 @@ mod tests {
     /// refused.
     #[test]
     fn the_filter_takes_the_most_plausible_candidate_and_ends_what_is_not() {
-        let (world, mut success) = untrained();
+        let (mut world, mut success) = untrained();
         let config =
             DreamConfig { candidates: 6, temperature: 0.0, implausible_share: 0.0, jitter: 0.0, ..DreamConfig::default() };
         let mut noise = Noise::new(2, "latents", Device::Cpu);
@@ -181,6 +181,16 @@ mod tests {
         assert_eq!(moved.narrow(-1, 3, 48).max().double_value(&[]), 0.0, "the TCP's position alone is jittered");
         let deviation = moved.narrow(-1, 0, 3).square().mean(Kind::Float).sqrt().double_value(&[]);
         assert!((0.002..0.009).contains(&deviation), "{deviation}: half of the usual error, 0.01");
+        // A limit in the midst of what was chosen: those below it end. As rewards, about ln 2 each, all would stand above it.
+        let standing = world.dynamics_reward.judge(&latent, &actions, &world.model.outcome(&taken.latent.unsqueeze(1))).standing;
+        let limit = standing.mean(Kind::Double).double_value(&[]);
+        world.info.plausibility = serde_json::from_str(&format!("[-100.0, {limit}]")).unwrap();
+        let guarded = GuardedWorld::new(&world, &success, &DreamConfig { implausible_share: 0.6, ..config.clone() }).unwrap();
+        let among = guarded.step(&latent, &actions, 1, &mut Noise::new(8, "step", Device::Cpu)).implausible;
+        for row in 0..4 {
+            assert_eq!(among.double_value(&[row]) > 0.0, standing.double_value(&[row, 0]) < limit, "row {row}");
+        }
+        assert!((1.0..4.0).contains(&among.sum(Kind::Float).double_value(&[])), "some, not all");
         success.info.world_model = "f".repeat(64);
         let error = GuardedWorld::new(&world, &success, &config).unwrap_err().to_string();
         assert!(error.contains("train it again"), "{error}");

@@ -51,8 +51,7 @@ pub use layers::symlog;
 pub use lead::LEASH_M;
 pub use likelihood::{Spread, balanced_kl, nll};
 pub use morec::{
-    Discriminators, DynamicsReward, DynamicsRewardConfig, Snapshot, Verdict, plausibility, random_windows,
-    train as train_dynamics_reward,
+    Discriminators, DynamicsReward, DynamicsRewardConfig, Snapshot, Verdict, plausibility, train as train_dynamics_reward,
 };
 pub use noise::{Noise, sample_one_hot};
 pub use predict::{MlpDynamics, Moves, OpenLoop, Usual, disagreement, open_loop, usual_disagreement};

@@ -6,12 +6,12 @@
 //! D   = -ln(1 - mean_m p_m + 1e-9)                                        in [0.313, 1.313]
 //! ```
 //!
-//! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and a dream ends where the chosen one looks less real than
-//! nearly all recorded steps do.
+//! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and, if so configured, a dream ends where the chosen one looks
+//! less real than nearly all recorded steps do.
 //!
-//! Deviations: the end is told by the standing, the mean of `(logit - l_m) / (e_m - l_m)`, and not by a `D` of 0.6 as published: `D` is the same
-//! for all that looks as the model's steps do or worse, and so do some recorded ones; a transition is `[h, z, x], a -> [z', x']`, with `z', x'` as they were seen on the one side, and as they are dreamt on the
-//! other, from recorded moments and up to `depth` steps into a dream; the generator is the trained world model itself and is not trained
+//! Deviations: the end is told by the standing, the mean of `(logit - l_m) / (e_m - l_m)`, and not by a `D` of 0.6 as published: `D` is
+//! the same for all that looks as the model's steps do or worse, and so do some recorded ones; a transition is
+//! `[h, z, x], a -> [z', x']`, with `z', x'` as they were seen on the one side, and as they are dreamt on the other, from recorded moments and up to `depth` steps into a dream; the generator is the trained world model itself and is not trained
 //! against the discriminators (the original's generator is, by a part of the code that was never released).
 
 use std::ops::{ControlFlow, Range};
@@ -281,7 +281,7 @@ fn draw(
 ///
 /// # Errors
 /// [`WorldModelError::Data`] if no episode is that long.
-pub fn random_windows(
+pub(crate) fn random_windows(
     data: &PlayData,
     episodes: &Range<usize>,
     length: usize,
@@ -356,7 +356,7 @@ pub fn train(
 }
 
 /// Binary cross-entropy of telling real transitions from dreamt ones.
-pub fn discrimination_loss(real: &Tensor, dreamt: &Tensor) -> Tensor {
+fn discrimination_loss(real: &Tensor, dreamt: &Tensor) -> Tensor {
     (real * -1.0).softplus().mean(real.kind()) + dreamt.softplus().mean(dreamt.kind())
 }
 

@@ -1,6 +1,6 @@
 //! What is compared with what.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use reverie_policy::{Checkpoint, DecoderConfig};
 use reverie_sim::Task;
 use serde_json::{Value, json};
@@ -115,7 +115,12 @@ fn seeing(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64], rows: &mut Vec<Val
 
 /// One table: what each cell imagines, what the simulation says, how far it went from the base, and how diverse it still is.
 pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<(Value, Value)> {
-    let cells: Vec<Cell> = all().into_iter().filter(|cell| only.is_empty() || only.contains(&cell.name)).collect();
+    let mut cells = all();
+    if let Some(name) = only.iter().find(|name| *name != "none" && cells.iter().all(|cell| cell.name != **name)) {
+        let known: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
+        bail!("--only {name}: there is no such cell; there are {}, and none", known.join(", "));
+    }
+    cells.retain(|cell| only.is_empty() || only.contains(&cell.name));
     let seeds: Vec<u64> = (0..runner.args.seeds).collect();
     runner.tune(&cells.iter().collect::<Vec<_>>(), tasks, &seeds)?;
     let base = models::load(&runner.args.policy)?;
@@ -126,7 +131,9 @@ pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<
     );
     let (mut rate, mut diverse) = (Rate::default(), [Rate::default(); 2]);
     for &task in tasks {
-        rate += runner.success(&base, task, runner.args.seed, runner.args.episodes)?;
+        for &seed in &seeds {
+            rate += runner.success(&base, task, runner.args.seed + seed * runner.args.episodes, runner.args.episodes)?;
+        }
         tries(runner, &base, task, &mut diverse)?;
     }
     rows.push(row("base", None, rate, diverse, 0.0, 0));
@@ -157,7 +164,9 @@ pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<
     let seeing_tasks: Vec<Task> = tasks.iter().copied().filter(|task| SEEING.contains(task)).collect();
     let mut claims = seeing(runner, &seeing_tasks, &seeds, &mut rows)?;
     for (task, steps) in matched {
-        claims.insert(format!("online_steps_to_match_{task}"), json!(steps));
+        if let Some(steps) = steps {
+            claims.insert(format!("online_steps_to_match_{task}"), json!(steps));
+        }
     }
     let of = |cell: &str, key: &str| rows.iter().find(|row| row["cell"] == cell).and_then(|row| row[key].as_f64());
     let mut claim = |name: &str, value: Option<f64>| {
@@ -203,8 +212,8 @@ fn row(cell: &str, imagined: Option<f64>, simulated: Rate, [once, ever]: [Rate; 
     })
 }
 
-/// Control steps of the simulation after which tuning there is as good as in dreams, by its checks: the mean over seeds, none if one of
-/// them never is.
+/// Control steps of the simulation after which tuning there is as good as in dreams, by two checks in a row: the mean over seeds, none if
+/// one of them never is.
 fn steps_to_match(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64]) -> Result<Vec<(Task, Option<f64>)>> {
     let (online, dreams) = (cell(ONLINE, &[], &[]), plain());
     let mut matched = Vec::new();
@@ -214,7 +223,9 @@ fn steps_to_match(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64]) -> Result<
             let first = runner.args.seed + seed * runner.args.episodes;
             let wanted = runner.success(&runner.load(&dreams, task, seed)?.checkpoint, task, first, runner.args.episodes)?.mean();
             let checks = runner.load(&online, task, seed)?.checks;
-            let reached = checks.iter().find(|(_, success)| *success >= wanted).map(|(steps, _)| *steps as f64);
+            // One check of a hundred episodes is too noisy to go by.
+            let both = checks.windows(2).find(|two| two.iter().all(|(_, success)| *success >= wanted));
+            let reached = both.map(|two| two[0].0 as f64);
             println!("{task} seed {seed}: {:.1} % matched online after {reached:?} control steps", 100.0 * wanted);
             sum = sum.zip(reached).map(|(sum, steps)| sum + steps / seeds.len() as f64);
         }

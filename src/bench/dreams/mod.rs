@@ -47,7 +47,7 @@ pub struct Args {
     /// Tunings side by side [default: cores]
     #[arg(long)]
     jobs: Option<usize>,
-    /// Cells of the ablation to run, by the names in the table
+    /// Cells of the ablation to run, by the names in the table; `none`: only those of --vision and --hybrid
     #[arg(long, value_delimiter = ',', value_name = "CELL")]
     only: Vec<String>,
     /// Run an equivalent PyTorch script beside ours with this Python, for `speed`

@@ -74,7 +74,8 @@ fn tensors_hash(folder: &Path, file: &str) -> Result<String> {
     let path = folder.join(file);
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
-    Ok(json["tensors_sha256"].as_str().unwrap_or_default().to_owned())
+    let hash = json["tensors_sha256"].as_str().with_context(|| format!("{}: no tensors_sha256", path.display()))?;
+    Ok(hash.to_owned())
 }
 
 /// Iterations at the end that imagined success is taken over.
@@ -85,7 +86,8 @@ pub struct Runner<'a> {
     pub args: &'a Args,
     program: PathBuf,
     settings: PathBuf,
-    /// What was found before, by the policy's hash and all that it hangs on.
+    commit: String,
+    /// What was found before, by commit, policy's hash and what was asked.
     found: Mutex<BTreeMap<String, serde_json::Value>>,
 }
 
@@ -112,25 +114,26 @@ impl<'a> Runner<'a> {
         let journal = Self::journal(args);
         let found = match std::fs::read(&journal) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{}; remove it", journal.display()))?,
-            Err(_) => BTreeMap::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", journal.display())),
         };
         models::set_threads(1);
         let program = std::env::current_exe().context("this program's own path")?;
-        Ok(Self { config, args, program, settings, found: Mutex::new(found) })
+        Ok(Self { config, args, program, settings, commit: crate::report::commit(), found: Mutex::new(found) })
     }
 
     fn journal(args: &Args) -> PathBuf {
         args.work.join("episodes.json")
     }
 
-    /// What `find` finds, or has found when this was asked before.
+    /// What `find` finds, or has found when the same program was asked this before: results are written with the commit that made them.
     pub fn once<T: Serialize + DeserializeOwned>(
         &self,
         checkpoint: &Checkpoint,
         what: &str,
         find: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let key = format!("{} {what}", checkpoint.info.tensors_sha256);
+        let key = format!("{} {} {what}", self.commit, checkpoint.info.tensors_sha256);
         let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = found().get(&key) {
             return serde_json::from_value(value.clone()).with_context(|| format!("{}", Self::journal(self.args).display()));
@@ -216,12 +219,16 @@ impl<'a> Runner<'a> {
         let history: History = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let last = &history.iterations[history.iterations.len().saturating_sub(LAST)..];
         let mean = |f: fn(&reverie_world_model::Iteration) -> f64| last.iter().map(f).sum::<f64>() / last.len().max(1) as f64;
-        let steps_at = |iteration: u64| {
-            let last = iteration.checked_sub(1).and_then(|i| history.iterations.get(i as usize));
-            last.map_or(0, |i| i.steps)
+        let steps_until = |check: &Check| match check.iteration.checked_sub(1) {
+            None => Ok((0, check.success)),
+            Some(last) => {
+                let last = history.iterations.get(last as usize);
+                let last = last.with_context(|| format!("{}: no iteration {}", path.display(), check.iteration))?;
+                Ok((last.steps, check.success))
+            }
         };
         Ok(Tuned {
-            checks: history.checks.iter().map(|check| (steps_at(check.iteration), check.success)).collect(),
+            checks: history.checks.iter().map(steps_until).collect::<Result<_>>()?,
             minutes: history.minutes,
             environment_steps: history.environment_steps,
             steps: history.iterations.last().map_or(0, |i| i.steps),
