@@ -379,9 +379,8 @@ impl<'a> Run<'a> {
             #[cfg(feature = "view")]
             PLOTS,
         )?;
-        if first == 0 {
-            self.check(0)?;
-        }
+        // An interrupt may have come between an iteration and its check.
+        self.check_if_due(first)?;
         for iteration in first..tune.iterations {
             let (begin, before, physics) = (WallClock.now(), place.steps(), steps_taken());
             place.begin(iteration);
@@ -396,9 +395,7 @@ impl<'a> Run<'a> {
             self.history.minutes += WallClock.now().since(begin) as f64 / 60e9;
             self.history.iterations.push(stats);
             let done = iteration + 1;
-            if self.args.check_every > 0 && (done.is_multiple_of(self.args.check_every) || done == tune.iterations) {
-                self.check(done)?;
-            }
+            self.check_if_due(done)?;
             self.show(&stats, &bar, &mut curves);
             let stop = interrupted.load(Ordering::Relaxed) && done < tune.iterations;
             if stop || done == tune.iterations || done.is_multiple_of(tune.save_every) {
@@ -461,9 +458,12 @@ impl<'a> Run<'a> {
         );
     }
 
-    /// Attempts in simulation, for the record.
-    fn check(&mut self, iteration: u64) -> Result<()> {
-        if self.args.check_every == 0 || crate::INTERRUPTED.load(Ordering::Relaxed) {
+    /// Attempts in simulation, for the record, once before, every so many iterations, and after.
+    fn check_if_due(&mut self, iteration: u64) -> Result<()> {
+        let every = self.args.check_every;
+        let due = every > 0 && (iteration.is_multiple_of(every) || iteration == self.config.finetune.iterations);
+        let made = self.history.checks.last().is_some_and(|check| check.iteration == iteration);
+        if !due || made || crate::INTERRUPTED.load(Ordering::Relaxed) {
             return Ok(());
         }
         let tuned = self.checkpoint(0)?;

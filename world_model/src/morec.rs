@@ -9,7 +9,7 @@
 //! Among the candidates for the next latent one is drawn by `softmax(D / 0.1)`, and, if so configured, a dream ends where the chosen one looks
 //! less real than nearly all recorded steps do.
 //!
-//! Deviations: the end is told by the standing, the mean of `(logit - l_m) / (e_m - l_m)`, and not by a `D` of 0.6 as published: `D` is
+//! Deviations: the end is told by the standing, `sum_m (logit - l_m) / sum_m (e_m - l_m)`, and not by a `D` of 0.6 as published: `D` is
 //! the same for all that looks as the model's steps do or worse, and so do some recorded ones; a transition is
 //! `[h, z, x], a -> [z', x']`, with `z', x'` as they were seen on the one side, and as they are dreamt on the other, from recorded moments and up to `depth` steps into a dream; the generator is the trained world model itself and is not trained
 //! against the discriminators (the original's generator is, by a part of the code that was never released).
@@ -91,6 +91,13 @@ pub struct Snapshot {
     pub dreamt: f64,
 }
 
+impl Snapshot {
+    /// Between the two means.
+    fn gap(self) -> f64 {
+        (self.real - self.dreamt).max(1e-6)
+    }
+}
+
 /// The parameters of the discriminator number `snapshot`.
 pub fn discriminator_parameters(config: &WorldModelConfig, reward: &DynamicsRewardConfig, snapshot: usize) -> Vec<ParameterSpec> {
     let mut list = ParameterList::default();
@@ -138,7 +145,7 @@ impl Discriminator {
 pub struct Verdict {
     /// `D`.
     pub reward: Tensor,
-    /// Where the logits stand on average: 0 as dreamt steps do, 1 as recorded ones; not clamped.
+    /// Where the sum of all logits stands between its two means: 0 as dreamt steps do, 1 as recorded ones; not clamped.
     pub standing: Tensor,
 }
 
@@ -181,15 +188,15 @@ impl DynamicsReward {
     }
 
     fn judge_context(&self, context: &Tensor, next: &Tensor) -> Verdict {
-        let none = || next.ones_like().select(-1, 0);
-        let standings: Vec<Tensor> =
-            self.members.iter().map(|(member, snapshot)| standing(&member.logits(context, next), *snapshot)).collect();
-        let mean = |of: &dyn Fn(&Tensor) -> Tensor| {
-            let sum = standings.iter().map(of).reduce(|a, b| a + b);
-            sum.map_or_else(none, |sum| sum / self.members.len() as f64)
-        };
-        let p = mean(&probability);
-        Verdict { reward: ((p * -1.0 + 1.0) + EPS).log() * -1.0, standing: mean(&Tensor::shallow_clone) }
+        let (mut p, mut above, mut gaps) = (next.zeros_like().select(-1, 0), next.zeros_like().select(-1, 0), 0.0);
+        for (member, snapshot) in &self.members {
+            let logits = member.logits(context, next);
+            p += probability(&logits, *snapshot);
+            above += logits - snapshot.dreamt;
+            gaps += snapshot.gap();
+        }
+        let p = p / self.members.len() as f64;
+        Verdict { reward: ((p * -1.0 + 1.0) + EPS).log() * -1.0, standing: above / gaps }
     }
 }
 
@@ -226,14 +233,9 @@ pub fn plausibility(
     Ok((recorded, dreamt.at(0.5)))
 }
 
-/// Where a logit stands between a discriminator's two means.
-fn standing(logits: &Tensor, Snapshot { real, dreamt }: Snapshot) -> Tensor {
-    (logits - dreamt) / (real - dreamt).max(1e-6)
-}
-
-/// A standing as a probability.
-fn probability(standing: &Tensor) -> Tensor {
-    (standing.clamp(0.0, 1.0) * 2.0 - 1.0).sigmoid()
+/// A logit as a probability, by where it stands between a discriminator's two means.
+fn probability(logits: &Tensor, snapshot: Snapshot) -> Tensor {
+    (((logits - snapshot.dreamt) / snapshot.gap()).clamp(0.0, 1.0) * 2.0 - 1.0).sigmoid()
 }
 
 /// Transitions of the data, and of dreams from the same moments and deeper, under the same actions.
@@ -371,7 +373,7 @@ mod tests {
     fn scores_lie_in_the_published_range() {
         let snapshot = Snapshot { real: 2.0, dreamt: -1.0 };
         let score = |logit: f64| {
-            let p = probability(&standing(&Tensor::from_slice(&[logit]), snapshot)).double_value(&[0]);
+            let p = probability(&Tensor::from_slice(&[logit]), snapshot).double_value(&[0]);
             -(1.0 - p + EPS).ln()
         };
         assert!((score(-7.0) - 0.313).abs() < 1e-3 && (score(9.0) - 1.313).abs() < 1e-3);
@@ -381,7 +383,7 @@ mod tests {
             let middle = 0.5 * (low + high);
             if score(middle) < 0.6 { low = middle } else { high = middle }
         }
-        let p = probability(&standing(&Tensor::from_slice(&[low]), snapshot)).double_value(&[0]);
+        let p = probability(&Tensor::from_slice(&[low]), snapshot).double_value(&[0]);
         assert!((p - 0.451).abs() < 1e-3, "{p}");
     }
 

@@ -222,16 +222,18 @@ fn steps_to_match(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64]) -> Result<
         for &seed in seeds {
             let first = runner.args.seed + seed * runner.args.episodes;
             let wanted = runner.success(&runner.load(&dreams, task, seed)?.checkpoint, task, first, runner.args.episodes)?.mean();
-            let checks = runner.load(&online, task, seed)?.checks;
-            // One check of a hundred episodes is too noisy to go by.
-            let both = checks.windows(2).find(|two| two.iter().all(|(_, success)| *success >= wanted));
-            let reached = both.map(|two| two[0].0 as f64);
+            let reached = reached(&runner.load(&online, task, seed)?.checks, wanted);
             println!("{task} seed {seed}: {:.1} % matched online after {reached:?} control steps", 100.0 * wanted);
-            sum = sum.zip(reached).map(|(sum, steps)| sum + steps / seeds.len() as f64);
+            sum = sum.zip(reached).map(|(sum, steps)| sum + steps as f64 / seeds.len() as f64);
         }
         matched.push((task, sum));
     }
     Ok(matched)
+}
+
+/// The steps at the first of two checks in a row that are as good as `wanted`: one check of a hundred episodes is too noisy to go by.
+fn reached(checks: &[(u64, f64)], wanted: f64) -> Option<u64> {
+    checks.windows(2).find(|two| two.iter().all(|(_, success)| *success >= wanted)).map(|two| two[0].0)
 }
 
 /// Each start tried several times with other noise: adds to how often a try succeeds, and to how often any does.
@@ -275,7 +277,7 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
     let mut rows = Vec::new();
     let mut claims = serde_json::Map::new();
     for (name, decoder) in &decoders {
-        let (mut total, mut evaluations, mut most, mut count) = (Rate::default(), 0.0, 0, 0.0);
+        let (mut total, mut evaluations, mut per_step, mut most, mut count) = (Rate::default(), 0.0, 0.0, 0, 0.0);
         for &task in tasks {
             let mut rate = Rate::default();
             for &seed in &seeds {
@@ -284,6 +286,7 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
                 let one = runner.attempts(&tuned.checkpoint, decoder, None, task, first, runner.args.episodes)?;
                 rate += one.rate;
                 evaluations += one.evaluations;
+                per_step += one.per_step;
                 most = most.max(one.most);
                 count += 1.0;
             }
@@ -294,6 +297,21 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
         claims.insert(format!("tuned_{name}"), json!(total.mean()));
         claims.insert(format!("tuned_{name}_evaluations_mean"), json!(evaluations / count));
         claims.insert(format!("tuned_{name}_evaluations_most"), json!(most));
+        claims.insert(format!("tuned_{name}_evaluations_per_control_step"), json!(per_step / count));
     }
     Ok((Value::Object(claims), json!(rows)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn online_tuning_has_to_match_twice_in_a_row() {
+        let checks = [(0, 0.1), (100, 0.6), (200, 0.4), (300, 0.5), (400, 0.7), (500, 0.3)];
+        assert_eq!(reached(&checks, 0.5), Some(300));
+        assert_eq!(reached(&checks, 0.1), Some(0));
+        assert_eq!(reached(&checks, 0.55), None);
+        assert_eq!(reached(&checks[..1], 0.1), None, "one check is not enough");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError, atomic::Ordering},
@@ -61,12 +62,13 @@ struct Check {
     success: f64,
 }
 
-/// Successes, and mean and most network evaluations of a plan.
+/// Successes, and network evaluations: of a plan, mean and most, and of a control step.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Outcome {
     pub rate: Rate,
     pub evaluations: f64,
     pub most: u32,
+    pub per_step: f64,
 }
 
 /// What a model's tensors hash to, of the file that describes it.
@@ -78,6 +80,11 @@ fn tensors_hash(folder: &Path, file: &str) -> Result<String> {
     Ok(hash.to_owned())
 }
 
+/// A file beside a tuned policy's folder.
+fn beside(folder: &Path, extension: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{extension}", folder.display()))
+}
+
 /// Iterations at the end that imagined success is taken over.
 const LAST: usize = 5;
 
@@ -87,78 +94,139 @@ pub struct Runner<'a> {
     program: PathBuf,
     settings: PathBuf,
     commit: String,
-    /// What was found before, by commit, policy's hash and what was asked.
+    journal: Journal,
+}
+
+/// What was found, on disk from one find to the next.
+struct Journal {
+    path: PathBuf,
     found: Mutex<BTreeMap<String, serde_json::Value>>,
+}
+
+impl Journal {
+    fn open(path: PathBuf) -> Result<Self> {
+        let found = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{}; remove it", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        Ok(Self { path, found: Mutex::new(found) })
+    }
+
+    /// What `find` finds, or has found when this was asked before.
+    fn once<T: Serialize + DeserializeOwned>(&self, key: String, find: impl FnOnce() -> Result<T>) -> Result<T> {
+        let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = found().get(&key) {
+            return serde_json::from_value(value.clone()).with_context(|| format!("{}", self.path.display()));
+        }
+        let value = find()?;
+        let mut found = found();
+        found.insert(key, serde_json::to_value(&value)?);
+        crate::report::write_atomically(&self.path, &serde_json::to_vec_pretty(&*found)?)?;
+        Ok(value)
+    }
 }
 
 impl<'a> Runner<'a> {
     pub fn new(config: &'a Config, args: &'a Args) -> Result<Self> {
         std::fs::create_dir_all(&args.work).with_context(|| format!("cannot make the folder {}", args.work.display()))?;
         let settings = args.work.join("config.toml");
-        let mut text = toml::to_string_pretty(config).context("the configuration as TOML")?;
-        for (_, path) in [("--policy", args.policy.as_path())].into_iter().chain(args.folders.options()) {
-            text += &format!("# {}\n", path.display());
-        }
-        for (folder, file) in [(&args.policy, "policy.json"), (&args.folders.world_model, "world_model.json")] {
-            text += &format!("# {}\n", tensors_hash(folder, file)?);
-        }
+        let text = toml::to_string_pretty(config).context("the configuration as TOML")?;
         // What was tuned under other settings must not be taken for these.
         if let Ok(before) = std::fs::read_to_string(&settings) {
             ensure!(
                 before == text,
-                "{} holds tunings of other things, or under another configuration; choose another --work folder, or remove it",
+                "{} holds tunings under another configuration; choose another --work folder, or remove it",
                 args.work.display()
             );
         }
         crate::report::write_atomically(&settings, text.as_bytes())?;
-        let journal = Self::journal(args);
-        let found = match std::fs::read(&journal) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{}; remove it", journal.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", journal.display())),
-        };
         models::set_threads(1);
         let program = std::env::current_exe().context("this program's own path")?;
-        Ok(Self { config, args, program, settings, commit: crate::report::commit(), found: Mutex::new(found) })
+        let journal = Journal::open(args.work.join("episodes.json"))?;
+        Ok(Self { config, args, program, settings, commit: crate::report::commit(), journal })
     }
 
-    fn journal(args: &Args) -> PathBuf {
-        args.work.join("episodes.json")
-    }
-
-    /// What `find` finds, or has found when the same program was asked this before: results are written with the commit that made them.
+    /// What `find` finds of a policy, or has found when the same program was asked this before: results are written with the commit that made them.
     pub fn once<T: Serialize + DeserializeOwned>(
         &self,
         checkpoint: &Checkpoint,
         what: &str,
         find: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let key = format!("{} {} {what}", self.commit, checkpoint.info.tensors_sha256);
-        let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = found().get(&key) {
-            return serde_json::from_value(value.clone()).with_context(|| format!("{}", Self::journal(self.args).display()));
-        }
-        let value = find()?;
-        let mut found = found();
-        found.insert(key, serde_json::to_value(&value)?);
-        crate::report::write_atomically(&Self::journal(self.args), &serde_json::to_vec_pretty(&*found)?)?;
-        Ok(value)
+        self.journal.once(format!("{} {} {what}", self.commit, checkpoint.info.tensors_sha256), find)
     }
 
     fn folder(&self, cell: &Cell, task: Task, seed: u64) -> PathBuf {
         self.args.work.join(&cell.name).join(format!("{task}_{seed}"))
     }
 
+    fn folders<'b>(&'b self, cell: &'b Cell) -> &'b Folders {
+        cell.folders.as_ref().unwrap_or(&self.args.folders)
+    }
+
+    /// The command line of a tuning, less the threads it may use.
+    fn words(&self, cell: &Cell, task: Task, seed: u64) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--config".into(), self.settings.clone().into()];
+        for set in cell.sets.iter().cloned().chain([format!("finetune.seed={seed}")]) {
+            words.extend(["--set".into(), set.into()]);
+        }
+        words.extend(["finetune".into(), "--task".into(), task.name().into()]);
+        let folder = self.folder(cell, task, seed);
+        let paths = [("--policy", self.args.policy.as_path()), ("--out", &folder)].into_iter();
+        for (name, path) in paths.chain(self.folders(cell).options()) {
+            words.extend([name.into(), path.into()]);
+        }
+        if !cell.arguments.iter().any(|argument| argument == "--check-every") {
+            words.extend(["--check-every".into(), "0".into()]);
+        }
+        words.extend(cell.arguments.iter().map(Into::into));
+        words
+    }
+
+    /// What a tuning is made of: its command line, and the models that this names.
+    fn asked(&self, cell: &Cell, task: Task, seed: u64) -> Result<String> {
+        let folders = self.folders(cell);
+        let reward = folders.reward.join(task.name());
+        let models = [(&self.args.policy, "policy.json"), (&folders.world_model, "world_model.json"), (&reward, "success.json")];
+        let words = self.words(cell, task, seed).into_iter().map(|word| Ok(word.to_string_lossy().into_owned()));
+        let hashes = models.into_iter().map(|(folder, file)| tensors_hash(folder, file));
+        Ok(words.chain(hashes).collect::<Result<Vec<String>>>()?.join("\n"))
+    }
+
+    /// Whether a tuning was begun; none of other things under the same name is taken for it.
+    fn ensure_asked(&self, cell: &Cell, task: Task, seed: u64) -> Result<bool> {
+        let folder = self.folder(cell, task, seed);
+        let path = beside(&folder, "asked");
+        match std::fs::read_to_string(&path) {
+            Ok(before) => {
+                let same = before == self.asked(cell, task, seed)?;
+                ensure!(
+                    same,
+                    "{} was tuned otherwise than is asked now; choose another --work folder, or remove it",
+                    folder.display()
+                );
+                Ok(true)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
     /// Makes what is missing of all these, side by side.
     pub fn tune(&self, cells: &[&Cell], tasks: &[Task], seeds: &[u64]) -> Result<()> {
-        let all =
-            cells.iter().flat_map(|cell| tasks.iter().flat_map(move |&task| seeds.iter().map(move |&seed| (*cell, task, seed))));
-        let missing: Vec<_> = all
-            .filter(|&(cell, task, seed)| {
-                let folder = self.folder(cell, task, seed);
-                !folder.join("policy.json").exists() || Path::new(&format!("{}.state", folder.display())).exists()
-            })
-            .collect();
+        let mut missing = Vec::new();
+        for cell in cells {
+            for &task in tasks {
+                for &seed in seeds {
+                    let folder = self.folder(cell, task, seed);
+                    let begun = self.ensure_asked(cell, task, seed)?;
+                    if !begun || !folder.join("policy.json").exists() || beside(&folder, "state").exists() {
+                        missing.push((*cell, task, seed));
+                    }
+                }
+            }
+        }
         if missing.is_empty() {
             return Ok(());
         }
@@ -187,22 +255,11 @@ impl<'a> Runner<'a> {
         if let Some(parent) = folder.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let log = std::fs::File::create(format!("{}.log", folder.display()))?;
+        crate::report::write_atomically(&beside(&folder, "asked"), self.asked(cell, task, seed)?.as_bytes())?;
+        let log = std::fs::File::create(beside(&folder, "log"))?;
         let mut command = Command::new(&self.program);
-        command.args(["--config".as_ref(), self.settings.as_os_str()]);
-        for set in &cell.sets {
-            command.args(["--set", set]);
-        }
-        command.arg("--set").arg(format!("finetune.seed={seed}"));
-        command.args(["finetune", "--task", task.name()]).arg("--threads").arg(threads.to_string());
-        let paths = [("--policy", self.args.policy.as_path()), ("--out", &folder)].into_iter();
-        for (name, path) in paths.chain(cell.folders.as_ref().unwrap_or(&self.args.folders).options()) {
-            command.arg(name).arg(path);
-        }
-        if !cell.arguments.iter().any(|argument| argument == "--check-every") {
-            command.args(["--check-every", "0"]);
-        }
-        let output = command.args(&cell.arguments).stdout(Stdio::from(log)).stderr(Stdio::piped()).output()?;
+        command.args(self.words(cell, task, seed)).arg("--threads").arg(threads.to_string());
+        let output = command.stdout(Stdio::from(log)).stderr(Stdio::piped()).output()?;
         if crate::INTERRUPTED.load(Ordering::Relaxed) {
             bail!("interrupted; the same command goes on");
         }
@@ -274,8 +331,35 @@ impl<'a> Runner<'a> {
             let later = attempts.iter().flat_map(|attempt| attempt.plans.iter().skip(1)).map(|plan| plan.nfe);
             let (count, sum, most) =
                 later.fold((0_u64, 0_u64, 0), |(n, sum, most), nfe| (n + 1, sum + u64::from(nfe), most.max(nfe)));
+            let steps: u64 = attempts.iter().map(|attempt| u64::from(attempt.steps)).sum();
+            let all: u64 = attempts.iter().flat_map(|attempt| &attempt.plans).map(|plan| u64::from(plan.nfe)).sum();
             let rate = Rate { successes, trials: episodes };
-            Ok(Outcome { rate, evaluations: sum as f64 / count.max(1) as f64, most })
+            let per_step = all as f64 / steps.max(1) as f64;
+            Ok(Outcome { rate, evaluations: sum as f64 / count.max(1) as f64, most, per_step })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_answers_what_it_was_asked_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("episodes.json");
+        let open = || Journal::open(path.clone()).expect("a journal");
+        let rate = Rate { successes: 3, trials: 4 };
+        let outcome = Outcome { rate, evaluations: 2.5, most: 3, per_step: 1.25 };
+        open().once("a policy".into(), || Ok(outcome)).expect("found");
+        let failed = open().once::<Outcome>("another".into(), || bail!("no simulation")).map(|_| ());
+        assert!(failed.is_err(), "what failed is not answered later");
+        let again: Outcome = open().once("a policy".into(), || panic!("found before")).expect("kept");
+        assert_eq!((again.rate.successes, again.most, again.per_step), (3, 3, 1.25));
+        open().once::<u32>("another".into(), || Ok(7)).expect("found now");
+
+        std::fs::write(&path, "{").expect("written");
+        let said = Journal::open(path.clone()).map(|_| ()).expect_err("half a file").to_string();
+        assert!(said.contains("episodes.json"), "{said}");
     }
 }
