@@ -272,7 +272,6 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
     let decoders = [
         ("full", (decode.ddpm.clone(), runner.config.finetune.chain.rows)),
         ("rti", (decode.rti.clone(), decode.few_step_rows)),
-        ("cold_ddim", (decode.cold_ddim.clone(), decode.few_step_rows)),
     ];
     let mut rows = Vec::new();
     let mut claims = serde_json::Map::new();
