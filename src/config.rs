@@ -221,6 +221,25 @@ mod tests {
         assert_eq!(keys("", &text.parse().unwrap()), keys("", &complete));
     }
 
+    #[test]
+    #[cfg(feature = "learn")]
+    fn every_overlay_can_be_used() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        let mut count = 0;
+        for folder in [folder.clone(), folder.join("world_model")] {
+            for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if file.extension().is_some_and(|extension| extension == "toml") {
+                    let overlays = Overlays { files: vec![file.clone()], sets: vec![] };
+                    let config = overlays.resolve().unwrap();
+                    let checks = [config.world_model.validate(), config.success.validate(), config.finetune.validate()];
+                    assert!(checks.iter().all(Result::is_ok), "{}: {checks:?}", file.display());
+                    count += 1;
+                }
+            }
+        }
+        assert!(count >= 5, "{count} overlays");
+    }
+
     fn keys(prefix: &str, table: &toml::Table) -> std::collections::BTreeSet<String> {
         let nested = table.iter().flat_map(|(key, value)| match value {
             toml::Value::Table(inner) => keys(&format!("{prefix}{key}."), inner),

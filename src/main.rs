@@ -125,6 +125,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.overlays.resolve()?;
     watch_interrupts()?;
+    let _begun_at = report::commit();
     match &cli.verb {
         Verb::Demo(args) => demo::run(&config, args, &INTERRUPTED),
         #[cfg(feature = "robot")]

@@ -1,6 +1,6 @@
 //! Success rates with their uncertainty, latency quantiles, and result files.
 
-use std::{fs, io::Write, path::Path, process::Command};
+use std::{fs, io::Write, path::Path, process::Command, sync::LazyLock};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -106,9 +106,12 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The commit that the program was run at, `-dirty` if tracked files differ from it.
+/// The commit that the program was begun at, `-dirty` if tracked files differed from it. [`crate::main`] asks for it first of all:
+/// what is committed while a long run goes on has not made its results.
 pub fn commit() -> String {
-    output("git", &["describe", "--always", "--dirty", "--abbrev=12"]).unwrap_or_else(|| "unknown".into())
+    static COMMIT: LazyLock<String> =
+        LazyLock::new(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12"]).unwrap_or_else(|| "unknown".into()));
+    COMMIT.clone()
 }
 
 fn date() -> String {

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Networks so small that a whole chain takes seconds.
 const TINY: &str = r#"
@@ -73,6 +73,24 @@ fn works(folder: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Interrupts the program as soon as there is a state to resume from; what it says.
+fn interrupted(folder: &Path, args: &[&str], state: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    command.current_dir(folder).args(["--config", "tiny.toml"]).args(args).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the program starts");
+    for _ in 0..6000 {
+        if folder.join(state).exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success(), "the program was still running");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(!output.status.success(), "an interrupted run is not a finished one");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 fn fails(folder: &Path, args: &[&str]) -> String {
     let output = reverie(folder, args);
     assert!(!output.status.success(), "{args:?} must fail");
@@ -119,6 +137,21 @@ fn from_play_to_a_tuned_policy() {
     works(at, &again("runs/two"));
     let weights = |run: &str| fs::read(at.join(run).join("policy.safetensors")).expect("weights");
     assert_eq!(weights("runs/one"), weights("runs/two"));
+    // Interrupted and resumed: as if it had not been.
+    let long = |out| [&["--set", "finetune.iterations=20"], &again(out)[..]].concat();
+    let said = interrupted(at, &long("runs/cut"), "runs/cut.state");
+    assert!(said.contains("the same command goes on from there"), "{said}");
+    works(at, &long("runs/cut"));
+    works(at, &long("runs/whole"));
+    assert_eq!(weights("runs/cut"), weights("runs/whole"));
+    let train =
+        |out| ["--set", "world_model.updates=60", "--set", "world_model.save_every=4", "train", "world-model", "--out", out];
+    let said = interrupted(at, &train("runs/cut_world"), "runs/cut_world.state");
+    assert!(said.contains("the same command goes on"), "{said}");
+    works(at, &train("runs/cut_world"));
+    works(at, &train("runs/whole_world"));
+    let world = |run: &str| fs::read(at.join(run).join("world_model.safetensors")).expect("weights");
+    assert_eq!(world("runs/cut_world"), world("runs/whole_world"));
     for method in ["b2", "d3po"] {
         works(at, &[&["--set", &format!("finetune.method={method}")], &again("runs/other")[..]].concat());
     }
@@ -127,9 +160,10 @@ fn from_play_to_a_tuned_policy() {
     let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
     assert!(info["tuning"]["environment_steps"].as_u64() > Some(0), "the simulation is counted");
 
+    let both = ["--decoder", "ddpm", "--decoder", "rti"];
     works(
         at,
-        &["eval", "--policy", "runs/finetune/open_drawer", "--task", "open_drawer", "--decoder", "ddpm", "--episodes", "2"],
+        &[&["eval", "--policy", "runs/finetune/open_drawer", "--task", "open_drawer", "--episodes", "2"][..], &both].concat(),
     );
     works(at, &["view", "dream", "--policy", "runs/base", "--steps", "8", "--rrd", "dream.rrd", "--strip", "dream.png"]);
     assert!(at.join("dream.rrd").exists() && at.join("dream.png").exists());
@@ -200,5 +234,8 @@ fn play_that_cannot_be_learned_from_is_refused() {
     fs::write(&info, text.replace("\"panda\"", "\"ur5\"")).expect("another robot");
     let error = fails(at, &["train", "world-model"]);
     assert!(error.contains("robot `ur5`"), "{error}");
+    fs::write(&info, text).expect("the robot it was");
+    let error = fails(at, &["--set", "sim.scene=B", "train", "world-model"]);
+    assert!(error.contains("is of scene D") && error.contains("--set sim.scene=D"), "{error}");
     assert!(!at.join("runs/world_model").exists(), "nothing half-made is left");
 }

@@ -46,7 +46,7 @@ enum Where {
 enum Prefer {
     /// The success classifier: success, and the sooner one
     Success,
-    /// Pareto dominance of return and smoothness
+    /// Pareto dominance of success, the sooner the better, and smoothness
     Pareto,
     /// You: pairs are shown in the rerun viewer and asked for in the terminal (fewer by `--set finetune.d3po.pairs=8`)
     #[cfg(feature = "view")]
@@ -117,7 +117,7 @@ struct Check {
     success: f64,
     episodes: u64,
     /// Of the iterations since the last check.
-    imagined: f64,
+    imagined: Option<f64>,
 }
 
 /// What is written beside a tuned policy.
@@ -257,8 +257,7 @@ impl Place for InSimulation<'_, '_> {
 
     /// Episodes that were under way are lost: a resumed run goes on with fresh ones.
     fn restore(&mut self, _: &Tensor, steps: u64) -> Result<()> {
-        self.0.control_steps = steps;
-        Ok(())
+        self.0.go_on_after(steps)
     }
 
     fn steps(&self) -> u64 {
@@ -297,7 +296,7 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
         return Ok(starts(world, &data, &firsts, 1, &mut noise));
     }
     let pictures = world.info.config.inputs.has_cameras();
-    let mut demos = recorded::read(&args.folders.demos, pictures)?;
+    let mut demos = recorded::read(&args.folders.demos, pictures, config.sim.scene)?;
     let episodes = demos.episodes_of(args.task);
     ensure!(!episodes.is_empty(), "data set {}: no demonstration of {}", args.folders.demos.display(), args.task);
     let demo_data = demos.data_for(world).with_context(|| format!("data set {}", args.folders.demos.display()))?;
@@ -306,14 +305,12 @@ fn begin_at(config: &Config, args: &Args, world: &TrainedWorldModel) -> Result<T
         let firsts: Vec<i64> = episodes.iter().filter(|e| e.len() > (step + 2) * stride).map(|e| e.start as i64).collect();
         parts.push(starts(world, &demo_data, &firsts, step + 1, &mut noise));
     }
-    if args.folders.play.exists() {
-        let mut play = recorded::read(&args.folders.play, pictures)?;
-        let seed = derive_seed(tune.seed, "moments of play");
-        let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count: PLAY_STARTS, seed };
-        let firsts = moments::play_starts(&play, &demos, sought);
-        let data = play.data_for(world).with_context(|| format!("data set {}", args.folders.play.display()))?;
-        parts.push(starts(world, &data, &firsts, moments::CONTEXT + 1, &mut noise));
-    }
+    let mut play = recorded::read(&args.folders.play, pictures, config.sim.scene)?;
+    let seed = derive_seed(tune.seed, "moments of play");
+    let sought = moments::Sought { task: args.task, scene: config.sim.scene, stride, count: PLAY_STARTS, seed };
+    let firsts = moments::play_starts(&play, &demos, sought);
+    let data = play.data_for(world).with_context(|| format!("data set {}", args.folders.play.display()))?;
+    parts.push(starts(world, &data, &firsts, moments::CONTEXT + 1, &mut noise));
     let all = Tensor::cat(&parts, 0);
     eprintln!("{}: dreams begin at {} moments of recordings", args.task, all.size()[0]);
     Ok(all)
@@ -380,7 +377,7 @@ impl<'a> Run<'a> {
             PLOTS,
         )?;
         // An interrupt may have come between an iteration and its check.
-        self.check_if_due(first)?;
+        self.check_if_due(first, &mut curves)?;
         for iteration in first..tune.iterations {
             let (begin, before, physics) = (WallClock.now(), place.steps(), steps_taken());
             place.begin(iteration);
@@ -395,10 +392,8 @@ impl<'a> Run<'a> {
             self.history.minutes += WallClock.now().since(begin) as f64 / 60e9;
             self.history.iterations.push(stats);
             let done = iteration + 1;
-            self.check_if_due(done)?;
-            self.show(&stats, &bar, &mut curves);
             let stop = interrupted.load(Ordering::Relaxed) && done < tune.iterations;
-            if stop || done == tune.iterations || done.is_multiple_of(tune.save_every) {
+            if stop || self.is_due(done) || done == tune.iterations || done.is_multiple_of(tune.save_every) {
                 let beside = Beside {
                     iteration: done,
                     environment: place.snapshot(),
@@ -411,7 +406,10 @@ impl<'a> Run<'a> {
             if stop {
                 bail!("interrupted at iteration {done}; the same command goes on from there");
             }
+            self.check_if_due(done, &mut curves)?;
+            self.show(&stats, &bar, &mut curves);
         }
+        self.save(place)?;
         bar.finish_and_clear();
         curves.finish()?;
         std::fs::remove_file(&state).with_context(|| format!("cannot remove {}", state.display()))?;
@@ -430,14 +428,14 @@ impl<'a> Run<'a> {
 
     fn show(&self, stats: &Iteration, bar: &ProgressBar, curves: &mut crate::curves::Curves) {
         let check = self.history.checks.last();
-        let here = check.filter(|check| check.iteration == stats.iteration + 1).map_or(f64::NAN, |check| check.success);
         let message = format!(
             "imagined {:.0} %  simulated {}  from base {:.2} nats",
             100.0 * stats.success,
             check.map_or_else(|| "-".into(), |check| format!("{:.0} % at {}", 100.0 * check.success, check.iteration)),
             stats.divergence_from_base
         );
-        if bar.is_hidden() && (!here.is_nan() || stats.iteration.is_multiple_of(10)) {
+        let checked = check.is_some_and(|check| check.iteration == stats.iteration + 1);
+        if bar.is_hidden() && (checked || stats.iteration.is_multiple_of(10)) {
             tracing::info!("{} iteration {} {message}", self.args.task, stats.iteration + 1);
         }
         bar.set_position(stats.iteration + 1);
@@ -447,7 +445,7 @@ impl<'a> Run<'a> {
             stats.iteration + 1,
             &[
                 stats.success,
-                here,
+                f64::NAN,
                 stats.reward,
                 stats.divergence_from_base,
                 policy_loss,
@@ -458,12 +456,16 @@ impl<'a> Run<'a> {
         );
     }
 
-    /// Attempts in simulation, for the record, once before, every so many iterations, and after.
-    fn check_if_due(&mut self, iteration: u64) -> Result<()> {
+    /// Whether a check is to be made: before the first iteration, every so many, and after the last, once each.
+    fn is_due(&self, iteration: u64) -> bool {
         let every = self.args.check_every;
-        let due = every > 0 && (iteration.is_multiple_of(every) || iteration == self.config.finetune.iterations);
         let made = self.history.checks.last().is_some_and(|check| check.iteration == iteration);
-        if !due || made || crate::INTERRUPTED.load(Ordering::Relaxed) {
+        every > 0 && (iteration.is_multiple_of(every) || iteration == self.config.finetune.iterations) && !made
+    }
+
+    /// Attempts in simulation, for the record. What was tuned is saved before: an interrupt costs the check alone.
+    fn check_if_due(&mut self, iteration: u64, curves: &mut crate::curves::Curves) -> Result<()> {
+        if !self.is_due(iteration) {
             return Ok(());
         }
         let tuned = self.checkpoint(0)?;
@@ -474,13 +476,15 @@ impl<'a> Run<'a> {
             parallel::cores(),
             || Actor::policy(config, &tuned, &DecoderConfig::ddpm(), rows, "cpu"),
             |actor, index| Ok(attempt(config, actor, task, CHECK_SEED + index as u64)?.success),
-        )?;
+        )
+        .with_context(|| format!("the check at iteration {iteration}; the same command goes on from there"))?;
         let rate = Rate { successes: attempts.iter().filter(|s| **s).count() as u64, trials: attempts.len() as u64 };
         let last = self.history.checks.last().map_or(0, |check| check.iteration);
         let since: Vec<f64> =
             self.history.iterations.iter().filter(|stats| stats.iteration >= last).map(|stats| stats.success).collect();
-        let imagined = since.iter().sum::<f64>() / since.len().max(1) as f64;
+        let imagined = (!since.is_empty()).then(|| since.iter().sum::<f64>() / since.len() as f64);
         self.history.checks.push(Check { iteration, success: rate.mean(), episodes: rate.trials, imagined });
+        curves.point(iteration, &[f64::NAN, rate.mean()]);
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use reverie_policy::{STATE_FEATURES, observation_of_features, state_features};
 use reverie_schema::{SCENE_OBS, Stamp};
-use reverie_sim::{LinkSet, SceneState, Task};
+use reverie_sim::{LinkSet, SceneId, SceneState, Task};
 use reverie_world_model::{CAMERAS, PlayData, RawPlay, TrainedWorldModel, Window, reduce};
 
 use crate::dataset::Dataset;
@@ -34,8 +34,8 @@ fn without_contacts(scene: [f32; SCENE_OBS]) -> SceneState {
     }
 }
 
-/// Reads `folder`, with what both cameras saw if `pictures`.
-pub fn read(folder: &Path, pictures: bool) -> Result<Recorded> {
+/// Reads `folder`, recorded in `scene`, with what both cameras saw if `pictures`.
+pub fn read(folder: &Path, pictures: bool, scene: SceneId) -> Result<Recorded> {
     let dataset = Dataset::open(folder)?;
     let robot = dataset.robot_type();
     ensure!(robot == ROBOT, "data set {} is of robot `{robot}`; world models here are of `{ROBOT}`", folder.display());
@@ -73,7 +73,14 @@ pub fn read(folder: &Path, pictures: bool) -> Result<Recorded> {
             Ok(())
         })?;
         recorded.raw.episodes.push(from..recorded.scenes.len());
-        let labels = dataset.beside(episode)?.map(|beside| beside.labels).unwrap_or_default();
+        let beside = dataset.beside(episode)?;
+        if let Some(other) = beside.as_ref().and_then(|beside| beside.scene).filter(|other| *other != scene) {
+            bail!(
+                "data set {}: episode {episode} is of scene {other:?}, where drawer, door and lamps are elsewhere than in scene {scene:?}; record it anew, or choose the scene by `--set sim.scene={other:?}`",
+                folder.display()
+            );
+        }
+        let labels = beside.map(|beside| beside.labels).unwrap_or_default();
         let whole = |label: &crate::dataset::Label| label.from == 0 && label.to + 1 >= recorded.scenes.len() - from;
         recorded.tasks.push(labels.first().filter(|label| labels.len() == 1 && whole(label)).map(|label| label.task.clone()));
     }

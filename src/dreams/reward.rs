@@ -31,7 +31,7 @@ pub struct Args {
     /// Folder of demonstrations
     #[arg(long, default_value = "data/demos")]
     demos: PathBuf,
-    /// Folder of play; without it demonstrations alone are learned from
+    /// Folder of play
     #[arg(long, default_value = "data/play")]
     play: PathBuf,
     /// Folder under which each task has its own
@@ -52,12 +52,12 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     let world = load_world_model(&args.world_model, &args.device)?;
     let pictures = world.info.config.inputs.has_cameras();
     let data = |folder: &PathBuf| -> Result<(recorded::Recorded, PlayData)> {
-        let mut recorded = recorded::read(folder, pictures)?;
+        let mut recorded = recorded::read(folder, pictures, config.sim.scene)?;
         let data = recorded.data_for(&world).with_context(|| format!("data set {}", folder.display()))?;
         Ok((recorded, data))
     };
     let (demos, demo_data) = data(&args.demos)?;
-    let play = if args.play.exists() { Some(data(&args.play)?) } else { None };
+    let (play, play_data) = data(&args.play)?;
     let stride = world.info.config.actions_per_step;
     let success = &config.success;
     for task in tasks {
@@ -65,14 +65,11 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
         let windows = moments::demonstration_windows(&demos, task, stride);
         ensure!(!windows.is_empty(), "data set {}: no demonstration of {task}", args.demos.display());
         let mut labelled = label_windows(&world.model, &demo_data, &windows, &demos.oracle(task, stride), success, &mut noise);
-        let mut sources = format!("{} demonstrations", windows.len());
-        if let Some((play, play_data)) = &play {
-            let seed = derive_seed(success.seed, &format!("success windows {task}"));
-            let sought = moments::Sought { task, scene: config.sim.scene, stride, count: WINDOWS, seed };
-            let windows = moments::play_windows(play, &demos, sought, STEPS);
-            labelled.extend(label_windows(&world.model, play_data, &windows, &play.oracle(task, stride), success, &mut noise));
-            sources += &format!(" and {} windows of play", windows.len());
-        }
+        let seed = derive_seed(success.seed, &format!("success windows {task}"));
+        let sought = moments::Sought { task, scene: config.sim.scene, stride, count: WINDOWS, seed };
+        let of_play = moments::play_windows(&play, &demos, sought, STEPS);
+        labelled.extend(label_windows(&world.model, &play_data, &of_play, &play.oracle(task, stride), success, &mut noise));
+        let sources = format!("{} demonstrations and {} windows of play", windows.len(), of_play.len());
         let subject = Subject {
             task: task.name().to_owned(),
             world_model: world.identity.clone(),

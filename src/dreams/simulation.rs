@@ -49,9 +49,27 @@ struct Led {
 impl<'a> Simulation<'a> {
     pub fn new(config: &Config, task: Task, conditioner: &'a Conditioner, device: Device, n: usize, seed: u64) -> Result<Self> {
         let first = FIRST_SEED + derive_seed(seed, "simulation") % 1_000_000_000;
-        let episodes =
+        let mut simulation =
+            Self { config: config.clone(), task, conditioner, device, episodes: Vec::new(), next_seed: first, control_steps: 0 };
+        simulation.begin(n)?;
+        Ok(simulation)
+    }
+
+    /// Begins `n` episodes from the next starts.
+    fn begin(&mut self, n: usize) -> Result<()> {
+        let (config, task, first) = (&self.config, self.task, self.next_seed);
+        self.episodes =
             parallel::map(n, parallel::cores(), || Ok(()), |(), index| Episode::new(config, task, first + index as u64))?;
-        Ok(Self { config: config.clone(), task, conditioner, device, episodes, next_seed: first + n as u64, control_steps: 0 })
+        self.next_seed += n as u64;
+        Ok(())
+    }
+
+    /// Goes on where another run with the same seed has taken so many control steps, with starts that it can't have come to: each has
+    /// taken it a step at least.
+    pub fn go_on_after(&mut self, control_steps: u64) -> Result<()> {
+        self.next_seed += control_steps;
+        self.control_steps = control_steps;
+        self.begin(self.episodes.len())
     }
 
     fn condition<'f>(&self, features: impl Iterator<Item = &'f [f32; STATE_FEATURES]>) -> Tensor {
@@ -63,7 +81,7 @@ impl<'a> Simulation<'a> {
     /// Plays a chunk in every episode, on all cores; ended ones begin anew.
     fn play(&mut self, chunks: &[f32], rows: usize) -> Result<Vec<Led>> {
         let (config, task, first_new) = (&self.config, self.task, self.next_seed);
-        let most = config.decode.max_steps;
+        let most = config.finetune.dream.max_steps as u32;
         let work = |episode: &mut Episode, index: usize| -> Result<Led> {
             let mut led = Led { steps: 0, success: false, over: false, reached: episode.features };
             for row in chunks[index * rows * N_ACT..(index + 1) * rows * N_ACT].as_chunks::<N_ACT>().0 {

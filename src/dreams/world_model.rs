@@ -51,7 +51,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     settings.validate().context("config section world_model")?;
     super::ensure_leash(config)?;
     config.dynamics_reward.validate().context("config section dynamics_reward")?;
-    let play = recorded::read(&args.data, settings.inputs.has_cameras())?;
+    let play = recorded::read(&args.data, settings.inputs.has_cameras(), config.sim.scene)?;
     let (frames, episodes) = (play.frames(), play.raw.episodes.len());
     models::set_threads(parallel::cores());
     let device = models::torch_device(&args.device)?;

@@ -83,6 +83,10 @@ impl DreamConfig {
         if !(0.0..1.0).contains(&self.implausible_share) {
             return Err(WorldModelError::config("dream.implausible_share", self.implausible_share, "must be in [0, 1)"));
         }
+        if self.implausible_share > 0.0 && self.candidates == 0 {
+            let reason = "what is implausible is told by the filter: dream.candidates must be at least 1";
+            return Err(WorldModelError::config("dream.implausible_share", self.implausible_share, reason));
+        }
         for (key, value) in
             [("dream.temperature", self.temperature), ("dream.penalty", self.penalty), ("dream.jitter", self.jitter)]
         {
@@ -255,11 +259,6 @@ impl<'a> Dream<'a> {
         self.imagined
     }
 
-    /// Where the dreams are, `[n, latent]`.
-    pub fn latent(&self) -> &Tensor {
-        &self.latent
-    }
-
     /// Draws the chance of what follows from the part `index` of the stream, so that a run that goes on from a file goes on as it
     /// would have.
     pub fn restart_noise(&mut self, seed: u64, index: u64) {
@@ -403,8 +402,7 @@ mod tests {
         fn step(&self, latent: &Tensor, actions: &Tensor, branches: i64, noise: &mut Noise) -> Imagined {
             let n = latent.size()[0];
             let mut shared = SharedNoise { noise, n, branches };
-            // Normal by twelve uniforms: variance 1, and closed-form moments are all that is compared.
-            let w = shared.uniform(&[12]).sum_dim_intlist([-1_i64].as_slice(), true, Kind::Float) - 6.0;
+            let w = shared.normal(&[1]);
             let next = latent * 0.9 + actions.narrow(-1, 0, 1) * 0.2 + w * 0.05;
             let zero = latent.select(-1, 0).zeros_like();
             Imagined { latent: next, uncertainty: zero.shallow_clone(), implausible: zero }
@@ -458,6 +456,28 @@ mod tests {
         assert!(values(&step.reached.select(-1, 0))[0] > 1.0, "what was reached, not where the next begins");
         assert_eq!(values(&dream.latent.select(-1, 0))[0], 0.0);
         assert_eq!(values(&dream.elapsed), [0.0, 4.0, 0.0, 0.0]);
+    }
+
+    /// Three steps above the threshold, two in a row asked for: told at the first, believed at the second.
+    #[test]
+    fn success_is_believed_when_it_is_told_often_enough_in_a_row() {
+        let checkpoint = small_checkpoint();
+        let conditioner = Conditioner::new(&checkpoint, "open_drawer", Device::Cpu).unwrap();
+        let config = DreamConfig { successes_in_a_row: 2, ..config(2) };
+        let starts = Tensor::from_slice(&[0.0_f32]).view([1, 1]);
+        let mut dream = Dream::new(&Linear, &conditioner, &starts, &config, 1).unwrap();
+        dream.elapsed = dream.elapsed.zeros_like();
+        let still = Tensor::zeros([2, 1, 7], (Kind::Float, Device::Cpu));
+        let values = |t: &Tensor| Vec::<f32>::try_from(t).unwrap();
+        // The first stays above; the second falls below between two times that it is told.
+        let mut success = |first: f32, second: f32| {
+            dream.latent = Tensor::from_slice(&[first, second]).view([2, 1]);
+            values(&dream.step(&still).unwrap().success)
+        };
+        assert_eq!(success(3.0, 3.0), [0.0, 0.0]);
+        assert_eq!(success(3.0, 0.0), [1.0, 0.0]);
+        assert_eq!(success(3.0, 3.0), [0.0, 0.0], "the first has begun anew");
+        assert_eq!(success(3.0, 3.0), [1.0, 1.0]);
     }
 
     /// Forks of one moment share their chance: with equal actions they end alike, with others the difference is the actions' alone.

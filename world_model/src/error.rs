@@ -45,7 +45,9 @@ pub enum WorldModelError {
     #[error("{0}")]
     Environment(String),
     /// A loss that is no number. The last saved state is as it was.
-    #[error("{what} is {loss} at update {update}: lower the learning rate; the last saved state is kept")]
+    #[error(
+        "{what} is {loss} at update {update}; what was saved before is kept; begin anew with `--fresh` and a lower learning rate"
+    )]
     Diverged {
         /// Which loss.
         what: &'static str,

@@ -174,8 +174,6 @@ mod tests {
         assert_eq!(taken.implausible.sum(Kind::Float).double_value(&[]), 0.0);
         let none = step(&DreamConfig { implausible_share: 0.6, ..config.clone() });
         assert_eq!(none.implausible.sum(Kind::Float).double_value(&[]), 4.0, "nothing stands at 100");
-        let unfiltered = step(&DreamConfig { candidates: 0, implausible_share: 0.6, ..config.clone() });
-        assert_eq!(unfiltered.implausible.sum(Kind::Float).double_value(&[]), 0.0, "the limit is the filter's");
         let jittered = step(&DreamConfig { jitter: 0.5, ..config.clone() });
         let moved = (world.model.state(&jittered.latent) - world.model.state(&taken.latent)).abs();
         assert_eq!(moved.narrow(-1, 3, 48).max().double_value(&[]), 0.0, "the TCP's position alone is jittered");

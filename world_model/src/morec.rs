@@ -188,16 +188,19 @@ impl DynamicsReward {
     }
 
     fn judge_context(&self, context: &Tensor, next: &Tensor) -> Verdict {
-        let (mut p, mut above, mut gaps) = (next.zeros_like().select(-1, 0), next.zeros_like().select(-1, 0), 0.0);
-        for (member, snapshot) in &self.members {
-            let logits = member.logits(context, next);
-            p += probability(&logits, *snapshot);
-            above += logits - snapshot.dreamt;
-            gaps += snapshot.gap();
-        }
-        let p = p / self.members.len() as f64;
-        Verdict { reward: ((p * -1.0 + 1.0) + EPS).log() * -1.0, standing: above / gaps }
+        let said = self.members.iter().map(|(member, snapshot)| (member.logits(context, next), *snapshot));
+        verdict(&said.collect::<Vec<_>>())
     }
+}
+
+/// From each discriminator's logits.
+fn verdict(said: &[(Tensor, Snapshot)]) -> Verdict {
+    let sum =
+        |of: &dyn Fn(&Tensor, Snapshot) -> Tensor| said.iter().map(|(logits, snapshot)| of(logits, *snapshot)).sum::<Tensor>();
+    let p = sum(&probability) / said.len() as f64;
+    let gaps: f64 = said.iter().map(|(_, snapshot)| snapshot.gap()).sum();
+    let standing = sum(&|logits, snapshot| logits - snapshot.dreamt) / gaps;
+    Verdict { reward: ((p * -1.0 + 1.0) + EPS).log() * -1.0, standing }
 }
 
 /// What a step begins with: `[h; z; l; waves(x); a]`, from `[.., latent]` and `[.., actions_per_step * n_act]`.
@@ -372,10 +375,7 @@ mod tests {
     #[test]
     fn scores_lie_in_the_published_range() {
         let snapshot = Snapshot { real: 2.0, dreamt: -1.0 };
-        let score = |logit: f64| {
-            let p = probability(&Tensor::from_slice(&[logit]), snapshot).double_value(&[0]);
-            -(1.0 - p + EPS).ln()
-        };
+        let score = |logit: f64| verdict(&[(Tensor::from_slice(&[logit]), snapshot)]).reward.double_value(&[0]);
         assert!((score(-7.0) - 0.313).abs() < 1e-3 && (score(9.0) - 1.313).abs() < 1e-3);
         assert!((score(0.5) - 0.5_f64.ln().abs()).abs() < 1e-6, "half-way: p = 0.5");
         let (mut low, mut high) = (-1.0, 2.0);
@@ -385,6 +385,41 @@ mod tests {
         }
         let p = probability(&Tensor::from_slice(&[low]), snapshot).double_value(&[0]);
         assert!((p - 0.451).abs() < 1e-3, "{p}");
+    }
+
+    /// Half-way between means 3 apart, and at the upper of means 0.5 apart: `p` of 0.5 and sigmoid(1) = 0.7311, `D = -ln(1 - 0.6155)`;
+    /// 1.5 and 0.5 above the lower means, of 3.5 together.
+    #[test]
+    fn discriminators_are_heard_together() {
+        let said = |logit: f64, real, dreamt| (Tensor::from_slice(&[logit]), Snapshot { real, dreamt });
+        let Verdict { reward, standing } = verdict(&[said(0.5, 2.0, -1.0), said(1.0, 1.0, 0.5)]);
+        assert!((reward.double_value(&[0]) - 0.955_887_7).abs() < 1e-6);
+        assert!((standing.double_value(&[0]) - 2.0 / 3.5).abs() < 1e-12);
+        let far = verdict(&[said(-31.0, 2.0, -1.0), said(1.0, 1.0, 0.5)]);
+        assert!((far.standing.double_value(&[0]) + 29.5 / 3.5).abs() < 1e-12, "not clamped");
+        assert!(far.reward.double_value(&[0]) > 0.4, "clamped");
+    }
+
+    /// A world that counts, and a model that has learned nothing: its steps are told from recorded ones.
+    #[test]
+    fn steps_of_an_untrained_model_are_told_from_recorded_ones() {
+        let config =
+            WorldModelConfig { deter: 8, groups: 3, classes: 3, hidden: 8, embed: 8, heads: 2, ..WorldModelConfig::default() };
+        let data = PlayData::new(crate::data::tests::numbered(&[400, 400]), None, tch::Device::Cpu).unwrap();
+        let trainer = crate::WorldModelTrainer::new(config, data).unwrap();
+        let reward = DynamicsRewardConfig {
+            snapshots: 2,
+            updates_each: 60,
+            hidden: 16,
+            batch: 16,
+            depth: 3,
+            ..DynamicsRewardConfig::default()
+        };
+        let made = train(trainer.model(), trainer.data(), &(0..2), &reward, |_, _| ControlFlow::Continue(())).unwrap();
+        assert!(made.1[1].real > made.1[1].dreamt + 1.0, "{:?}", made.1);
+        let judge = DynamicsReward::from_trained(&made, trainer.model().config(), &reward, tch::Device::Cpu);
+        let (recorded, dreamt) = plausibility(trainer.model(), &judge, trainer.data(), &(0..2), &reward).unwrap();
+        assert!(recorded.at(0.5) > dreamt + 0.5, "{} {dreamt}", recorded.at(0.5));
     }
 
     #[test]

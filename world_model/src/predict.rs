@@ -160,7 +160,7 @@ pub fn open_loop(
     let scale = Tensor::from_slice(&data.normaliser().scale).to_device(data.device());
     let last = sequence.seen.state.get(CONTEXT as i64 - 1);
     let mut by_mlp = [last.shallow_clone(), sequence.seen.lead.get(CONTEXT as i64 - 1)];
-    let mut errors = [const { None }; 3].map(|_: Option<()>| OpenLoop::default());
+    let mut errors = std::array::from_fn::<_, 3, _>(|_| OpenLoop::default());
     for step in CONTEXT as i64..length as i64 {
         let (actions, seen) = (sequence.actions.get(step), sequence.seen.state.get(step));
         latent = model.imagine(&latent, &actions, &mut noise);

@@ -20,7 +20,7 @@ use crate::WorldModelError;
 use crate::config::WorldModelConfig;
 use crate::data::PlayData;
 use crate::error::Result;
-use crate::layers::{Dense, MlpShape};
+use crate::layers::Dense;
 use crate::noise::Noise;
 use crate::rssm::WorldModel;
 use crate::store::{Info, Provenance, Stored};
@@ -92,6 +92,9 @@ impl SuccessConfig {
                 return Err(WorldModelError::config(key, value, "must be positive"));
             }
         }
+        if !(self.cross_entropy >= 0.0 && self.cross_entropy.is_finite()) {
+            return Err(WorldModelError::config("cross_entropy", self.cross_entropy, "must not be negative"));
+        }
         for (key, value) in [("held_out", self.held_out), ("precision", self.precision)] {
             if !(value > 0.0 && value < 1.0) {
                 return Err(WorldModelError::config(key, value, "must be between 0 and 1"));
@@ -156,10 +159,9 @@ impl Info for SuccessInfo {
 
 fn member_parameters(config: &SuccessConfig, latent: usize, member: usize) -> Vec<ParameterSpec> {
     let mut list = ParameterList::default();
-    let MlpShape { n_in, hidden, n_out, .. } = MlpShape { n_in: latent, hidden: config.hidden, layers: 1, n_out: config.embed };
-    Dense::list(&mut list, &format!("{member}.embedding.0"), n_in, hidden);
-    list.linear(&format!("{member}.embedding.1"), hidden, n_out);
-    list.linear(&format!("{member}.head"), n_out, 2);
+    Dense::list(&mut list, &format!("{member}.embedding.0"), latent, config.hidden);
+    list.linear(&format!("{member}.embedding.1"), config.hidden, config.embed);
+    list.linear(&format!("{member}.head"), config.embed, 2);
     list.0
 }
 
@@ -411,7 +413,7 @@ pub fn train(
             }
             optimiser.step(parameters.flat(), &gradient, update, config.learning_rate);
             if report(member, update + 1, loss).is_break() {
-                return Err(WorldModelError::Data("interrupted; nothing was written".into()));
+                return Err(WorldModelError::Data(format!("interrupted: nothing was written for {}", subject.task)));
             }
         }
         tensors.extend(parameters.named(&parameters.copy()));

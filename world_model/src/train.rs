@@ -264,7 +264,7 @@ impl WorldModelTrainer {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
     use crate::data::tests::numbered;
@@ -322,6 +322,19 @@ mod tests {
             .unwrap();
         let (first, last) = (first.unwrap(), trainer.progress().loss);
         assert!(last < first - 30.0, "{first} -> {last} nats");
+
+        let (model, data) = (trainer.model(), trainer.data());
+        let mut noise = Noise::new(1, "imagine", Device::Cpu);
+        let sequence = data.windows(&[0, 10, 70], 12, model.config());
+        let observed = model.observe(&sequence, &model.blank(3, &sequence.actions), &mut noise).latents;
+        let (mut latent, held) = (observed.get(3), model.state(&observed.get(3)));
+        let apart = |a: &Tensor, b: &Tensor| (a - b).abs().mean(Kind::Float).double_value(&[]);
+        for step in 4..12 {
+            latent = model.imagine(&latent, &sequence.actions.get(step), &mut noise);
+        }
+        let truth = sequence.seen.state.get(11);
+        let (imagined, holding) = (apart(&model.state(&latent), &truth), apart(&held, &truth));
+        assert!(imagined < 0.5 * holding, "{imagined} from the truth, {holding} if it had stood still");
     }
 
     #[test]

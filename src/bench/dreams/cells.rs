@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use reverie_policy::{Checkpoint, DecoderConfig};
 use reverie_sim::Task;
+use reverie_world_model::TuneConfig;
 use serde_json::{Value, json};
 
 use super::runner::{Cell, Runner};
@@ -22,8 +23,13 @@ const ONLINE: &str = "online";
 /// Tasks that world models that look are tried on.
 const SEEING: [Task; 2] = [Task::OpenDrawer, Task::TurnOnLightbulb];
 
-/// Iterations of the algorithms that branch: an iteration of theirs takes up to ten times as many steps as one of PPO.
-const BRANCHED: &str = "finetune.iterations=15";
+/// As many iterations of an algorithm that branches, into `branches` episodes an iteration, as take the steps of PPO's. Branches are lived
+/// through side by side until the last is over.
+fn as_many_steps(config: &TuneConfig, branches: usize) -> String {
+    let (dream, rows) = (&config.dream, config.chain.rows);
+    let ppo = config.iterations as usize * config.ppo.decisions * dream.dreams * rows;
+    format!("finetune.iterations={}", (ppo as f64 / (branches * dream.max_steps) as f64).round().max(1.0))
+}
 
 /// As configured.
 pub fn plain() -> Cell {
@@ -35,9 +41,10 @@ fn cell(name: &str, sets: &[&str], arguments: &[&str]) -> Cell {
     Cell { name: name.into(), sets: own(sets), arguments: own(arguments), folders: None }
 }
 
-/// All cells of the ablation. The algorithms that branch live through whole episodes from each moment: their iterations are fewer, so
-/// that imagined steps are about equal.
-fn all() -> Vec<Cell> {
+/// All cells of the ablation, the algorithms at equal imagined steps.
+fn all(config: &TuneConfig) -> Vec<Cell> {
+    let b2 = as_many_steps(config, config.b2.groups * config.b2.branches);
+    let d3po = as_many_steps(config, 2 * config.d3po.pairs);
     vec![
         plain(),
         cell("bc0", &["finetune.cloning=0.0"], &[]),
@@ -60,9 +67,9 @@ fn all() -> Vec<Cell> {
         cell("jitter_off", &["finetune.dream.jitter=0.0"], &[]),
         cell("average_off", &["finetune.average=0.0"], &[]),
         cell("risk_min", &["finetune.dream.risk=min", "finetune.dream.penalty=0.2"], &[]),
-        cell("b2", &["finetune.method=b2", BRANCHED], &[]),
-        cell("d3po", &["finetune.method=d3po", BRANCHED], &[]),
-        cell("d3po_pareto", &["finetune.method=d3po", BRANCHED], &["--prefer", "pareto"]),
+        cell("b2", &["finetune.method=b2", &b2], &[]),
+        cell("d3po", &["finetune.method=d3po", &d3po], &[]),
+        cell("d3po_pareto", &["finetune.method=d3po", &d3po], &["--prefer", "pareto"]),
         cell(
             ONLINE,
             &["finetune.dream.dreams=50", "finetune.iterations=60"],
@@ -115,7 +122,7 @@ fn seeing(runner: &Runner<'_>, tasks: &[Task], seeds: &[u64], rows: &mut Vec<Val
 
 /// One table: what each cell imagines, what the simulation says, how far it went from the base, and how diverse it still is.
 pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<(Value, Value)> {
-    let mut cells = all();
+    let mut cells = all(&runner.config.finetune);
     if let Some(name) = only.iter().find(|name| *name != "none" && cells.iter().all(|cell| cell.name != **name)) {
         let known: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
         bail!("--only {name}: there is no such cell; there are {}, and none", known.join(", "));
@@ -154,7 +161,9 @@ pub fn ablation(runner: &Runner<'_>, tasks: &[Task], only: &[String]) -> Result<
                 count += 1.0;
             }
         }
-        rows.push(row(&cell.name, Some(imagined / count), rate, diverse, divergence / count, steps / count as u64));
+        // What is tuned in simulation imagines nothing.
+        let imagined = (cell.name != ONLINE).then_some(imagined / count);
+        rows.push(row(&cell.name, imagined, rate, diverse, divergence / count, steps / count as u64));
     }
     let matched = if cells.iter().any(|cell| cell.name == ONLINE) && cells.iter().any(|cell| cell.name == plain().name) {
         steps_to_match(runner, tasks, &seeds)?
@@ -269,10 +278,8 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
     let seeds: Vec<u64> = (0..runner.args.seeds).collect();
     runner.tune(&[&cell], tasks, &seeds)?;
     let decode = &runner.config.decode;
-    let decoders = [
-        ("full", (decode.ddpm.clone(), runner.config.finetune.chain.rows)),
-        ("rti", (decode.rti.clone(), decode.few_step_rows)),
-    ];
+    let decoders =
+        [("full", (decode.ddpm.clone(), runner.config.finetune.chain.rows)), ("rti", (decode.rti.clone(), decode.few_step_rows))];
     let mut rows = Vec::new();
     let mut claims = serde_json::Map::new();
     for (name, decoder) in &decoders {
@@ -304,6 +311,14 @@ pub fn fast(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// 80 iterations of 24 decisions in 64 dreams, of 4 control steps each, are 491,520 steps; 128 x 5 branches of 96 are 61,440.
+    #[test]
+    fn algorithms_get_equal_steps() {
+        let mut config = TuneConfig { iterations: 80, ..TuneConfig::default() };
+        config.dream.max_steps = 96;
+        assert_eq!(as_many_steps(&config, 128 * 5), "finetune.iterations=8");
+    }
 
     #[test]
     fn online_tuning_has_to_match_twice_in_a_row() {

@@ -4,7 +4,7 @@ mod cells;
 mod runner;
 mod speed;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use reverie_sim::Task;
@@ -107,12 +107,14 @@ fn main_table(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
     for &task in tasks {
         let (mut before, mut after) = (crate::report::Rate::default(), crate::report::Rate::default());
         let (mut minutes, mut environment_steps, mut imagined_steps) = (0.0_f64, 0, 0);
+        let mut commits = BTreeSet::new();
         for &seed in &seeds {
             let first = runner.args.seed + seed * runner.args.episodes;
             before += runner.success(&base, task, first, runner.args.episodes)?;
             let tuned = runner.load(&cell, task, seed)?;
             after += runner.success(&tuned.checkpoint, task, first, runner.args.episodes)?;
             minutes = minutes.max(tuned.minutes);
+            commits.extend(tuned.checkpoint.info.tuning.as_ref().map(|tuning| tuning.commit.clone()));
             environment_steps += tuned.environment_steps;
             imagined_steps += tuned.steps;
         }
@@ -133,7 +135,7 @@ fn main_table(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
         rows.push(json!({
             "task": task.name(), "before": before.mean(), "before_wilson95": before.wilson95(), "after": after.mean(),
             "after_wilson95": after.wilson95(), "episodes": after.trials, "gain": gain, "minutes_finetune_most": minutes,
-            "environment_steps": environment_steps, "imagined_steps": imagined_steps,
+            "environment_steps": environment_steps, "imagined_steps": imagined_steps, "tuned_by_commits": commits,
         }));
     }
     let of = |key: &str| -> Vec<f64> { rows.iter().filter_map(|row| row[key].as_f64()).collect() };

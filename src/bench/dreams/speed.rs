@@ -97,7 +97,7 @@ pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
 
     let settings = reverie_world_model::WorldModelConfig { updates: UPDATES + WARM_UP, ..world.info.config.clone() };
     ensure!(!settings.inputs.has_cameras(), "--world-model is one that looks; the peer script is of the state");
-    let play = recorded::read(&args.folders.play, false)?;
+    let play = recorded::read(&args.folders.play, false, config.sim.scene)?;
     let mut trainer = WorldModelTrainer::new(settings.clone(), PlayData::new(play.raw, None, Device::Cpu)?)?;
     let mut seconds = Samples::default();
     for update in 0..UPDATES + WARM_UP {

@@ -1,10 +1,11 @@
 //! B2-DiffuRL (Hu et al., CVPR 2025), on dreams: backward progressive training and branch sampling.
 //!
 //! From a moment of an episode one chain is denoised down to the last `window` steps, and from there continued several times. Each
-//! continuation is played, the policy goes on from where it led under the same chance as its siblings, and its discounted return,
+//! continuation is played, the policy goes on from where it led under the same chance as its siblings, and its discounted success,
 //! as a z-score among them, is the advantage of the steps in the window alone. The window begins small, at the clean end, and grows.
 //!
-//! Deviations: scores are among siblings only (the original keeps a history of each prompt); the window grows when success stagnates
+//! Deviations: what costs reward in a dream beside success (`penalty`, `risk`) is not scored, since among failures it would be all
+//! that differs; scores are among siblings only (the original keeps a history of each prompt); the window grows when success stagnates
 //! instead of by a clock; groups without differences are dropped.
 
 use std::path::Path;
@@ -102,7 +103,7 @@ pub(crate) fn branch(
     let n = groups * branches;
     let cond = cond.index_select(0, rows);
     let mut own = ChunkNoise::own(noise, groups);
-    let first = own.draw_for(policy);
+    let first = own.next(policy);
     let entering = policy.to_window(first, plan.window, &cond, &mut own);
     let each = |t: &Tensor, count: i64| t.repeat_interleave_self_int(branches, 0, count);
     let (cond, entering) = (each(&cond, n), each(&entering, n));
@@ -290,6 +291,7 @@ impl Tuner for B2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tune::config::B2Config;
     use crate::tune::toy::{TwoStates, assert_learns, assert_resumes, small_config};
 
     #[test]
@@ -326,6 +328,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_run_goes_on_as_it_would_have() {
-        assert_resumes(|| B2::new(&TwoStates::checkpoint(), &small_config(), Device::Cpu).unwrap());
+        let config = TuneConfig { b2: B2Config { patience: 1, ..small_config().b2 }, ..small_config() };
+        let whole = assert_resumes(|| B2::new(&TwoStates::checkpoint(), &config, Device::Cpu).unwrap());
+        assert!(whole.schedule.window > config.b2.first_window, "the window is part of what is resumed");
     }
 }

@@ -314,12 +314,8 @@ impl<'a> ChunkNoise<'a> {
         Self { noise, n, branches }
     }
 
-    /// Pure noise that a chunk of each row begins with.
-    pub(crate) fn draw_for(&mut self, policy: &DiffusionPolicy) -> Tensor {
-        self.next(policy)
-    }
-
-    fn next(&mut self, policy: &DiffusionPolicy) -> Tensor {
+    /// Fresh noise for a chunk of each row.
+    pub(crate) fn next(&mut self, policy: &DiffusionPolicy) -> Tensor {
         let fresh = policy.draw(self.n / self.branches, self.noise);
         if self.branches == 1 { fresh } else { fresh.repeat_interleave_self_int(self.branches, 0, self.n) }
     }

@@ -60,7 +60,7 @@ impl Default for TuneConfig {
             ppo: PpoConfig::default(),
             b2: B2Config::default(),
             d3po: D3poConfig::default(),
-            iterations: 80,
+            iterations: 160,
             learning_rate: 1e-4,
             grad_clip: 1.0,
             cloning: 0.05,
@@ -225,7 +225,9 @@ impl TuneConfig {
         check("grad_clip", self.grad_clip, self.grad_clip >= 0.0, "must not be negative")?;
         check("average", self.average, (0.0..1.0).contains(&self.average), "must be in [0, 1)")?;
         check("cloning", self.cloning, self.cloning >= 0.0, "must not be negative")?;
+        positive("iterations", self.iterations as f64)?;
         positive("save_every", self.save_every as f64)?;
+        positive("chain.noise_clip", self.chain.noise_clip)?;
         let PpoConfig { decisions, epochs, batch, gamma, lambda, denoising_gamma, clip, critic_hidden, .. } = &self.ppo;
         for (key, value) in [
             ("ppo.decisions", decisions),
@@ -241,7 +243,7 @@ impl TuneConfig {
         ] {
             positive(key, *value as f64)?;
         }
-        share("ppo.share", self.ppo.share)?;
+        check("ppo.share", self.ppo.share, self.ppo.share > 0.0 && self.ppo.share <= 1.0, "must be in (0, 1]")?;
         share("ppo.gamma", *gamma)?;
         share("ppo.lambda", *lambda)?;
         share("ppo.denoising_gamma", *denoising_gamma)?;
@@ -254,9 +256,44 @@ impl TuneConfig {
         check("b2.first_window", window as f64, (1..=tuned).contains(&window), "must be in 1..=chain.tuned")?;
         check("b2.branches", self.b2.branches as f64, self.b2.branches >= 2, "must be at least 2")?;
         positive("b2.clip", self.b2.clip)?;
+        positive("b2.score_clip", self.b2.score_clip)?;
+        positive("b2.patience", self.b2.patience as f64)?;
         share("b2.gamma", self.b2.gamma)?;
         positive("d3po.beta", self.d3po.beta)?;
-        check("d3po.ratio_clip", self.d3po.ratio_clip, (0.0..1.0).contains(&self.d3po.ratio_clip), "must be in [0, 1)")?;
+        check(
+            "d3po.ratio_clip",
+            self.d3po.ratio_clip,
+            self.d3po.ratio_clip > 0.0 && self.d3po.ratio_clip < 1.0,
+            "must be in (0, 1)",
+        )?;
         share("d3po.gamma", self.d3po.gamma)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_be_used_are_named() {
+        type Spoil = fn(&mut TuneConfig);
+        let spoilt: [(&str, Spoil); 9] = [
+            ("iterations", |c| c.iterations = 0),
+            ("learning_rate", |c| c.learning_rate = f64::NAN),
+            ("average", |c| c.average = 1.0),
+            ("ppo.share", |c| c.ppo.share = 0.0),
+            ("chain.noise_clip", |c| c.chain.noise_clip = -1.0),
+            ("b2.score_clip", |c| c.b2.score_clip = 0.0),
+            ("b2.first_window", |c| c.b2.first_window = 11),
+            ("d3po.ratio_clip", |c| c.d3po.ratio_clip = 0.0),
+            ("dream.implausible_share", |c| (c.dream.implausible_share, c.dream.candidates) = (0.01, 0)),
+        ];
+        assert!(TuneConfig::default().validate().is_ok());
+        for (key, spoil) in spoilt {
+            let mut config = TuneConfig::default();
+            spoil(&mut config);
+            let said = config.validate().expect_err(key).to_string();
+            assert!(said.contains(key), "{key}: {said}");
+        }
     }
 }

@@ -227,6 +227,7 @@ impl Tuner for D3po {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tune::config::D3poConfig;
     use crate::tune::toy::{TwoStates, assert_learns, assert_resumes, small_config};
 
     #[test]
@@ -249,6 +250,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_run_goes_on_as_it_would_have() {
-        assert_resumes(|| D3po::new(&TwoStates::checkpoint(), &small_config(), Box::new(SuccessJudge), Device::Cpu).unwrap());
+        // Saved after three iterations: the reference is of the third, and the fourth goes on with it.
+        let config = TuneConfig { d3po: D3poConfig { refresh_every: 2, ..small_config().d3po }, ..small_config() };
+        assert_resumes(|| D3po::new(&TwoStates::checkpoint(), &config, Box::new(SuccessJudge), Device::Cpu).unwrap());
     }
 }

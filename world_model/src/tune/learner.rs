@@ -121,6 +121,36 @@ mod tests {
     use crate::tune::toy::{TwoStates, small_config};
     use tch::Kind;
 
+    /// Away from the frozen policy its own chains are less likely; learned from alone they lead back. Weight 0 asks for none.
+    #[test]
+    fn cloning_leads_back_to_the_frozen_policy() {
+        let checkpoint = TwoStates::checkpoint();
+        let config = TuneConfig { learning_rate: 1e-3, cloning: 1.0, ..small_config() };
+        let mut learner = Learner::new(&checkpoint, &config, Device::Cpu).unwrap();
+        let mut noise = Noise::new(1, "chains", Device::Cpu);
+        let cond = noise.normal(&[64, learner.policy.shape().n_cond as i64]);
+        let lesson = learner.lesson(&cond, usize::MAX, &mut noise).unwrap();
+        let nll = |learner: &Learner| {
+            learner.cloning_loss(Some(&lesson), 4096, &mut Noise::new(2, "pairs", Device::Cpu)).unwrap().double_value(&[])
+        };
+        let chains = learner.policy.sample(&cond, &mut ChunkNoise::own(&mut noise, 64));
+        let at_base = nll(&learner);
+        for _ in 0..30 {
+            let away = learner.policy.log_likelihood(&chains.x, &cond).mean(Kind::Float);
+            learner.step(&away, None).unwrap();
+        }
+        let astray = nll(&learner);
+        let nothing = Tensor::zeros([], (Kind::Float, Device::Cpu));
+        for _ in 0..60 {
+            let cloning = learner.cloning_loss(Some(&lesson), 256, &mut noise);
+            learner.step(&nothing, cloning.as_ref()).unwrap();
+        }
+        let back = nll(&learner);
+        assert!(astray > at_base + 0.1 && back < at_base + 0.3 * (astray - at_base), "{at_base} -> {astray} -> {back}");
+        let free = Learner::new(&checkpoint, &TuneConfig { cloning: 0.0, ..small_config() }, Device::Cpu).unwrap();
+        assert!(free.lesson(&cond, usize::MAX, &mut noise).is_none());
+    }
+
     #[test]
     fn what_is_deployed_is_the_mean_of_late_or_the_last() {
         let first_weights = |average: f64| {

@@ -254,6 +254,7 @@ impl Ppo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tune::config::PpoConfig;
     use crate::tune::toy::{TwoStates, assert_learns, assert_resumes, small_config};
 
     /// Two states that ask for opposite actions: the best policy is known, and its reward is 1 but for the noise that exploring keeps.
@@ -262,6 +263,21 @@ mod tests {
         let config = TuneConfig { cloning: 0.0, learning_rate: 1e-3, ..small_config() };
         let mut ppo = Ppo::new(&TwoStates::checkpoint(), &config, 64, 2, Device::Cpu).unwrap();
         assert_learns(&mut ppo, 64, 60);
+    }
+
+    #[test]
+    fn the_critic_learns_alone_at_first() {
+        let config = TuneConfig { ppo: PpoConfig { critic_warmup: 2, ..small_config().ppo }, ..small_config() };
+        let mut ppo = Ppo::new(&TwoStates::checkpoint(), &config, 16, 2, Device::Cpu).unwrap();
+        let mut environment = TwoStates::new(16, 1);
+        let (policy, critic) = (ppo.learner.policy.parameters().copy(), ppo.critic.parameters.copy());
+        for iteration in 0..2 {
+            ppo.iterate(&mut environment, iteration).unwrap();
+            assert_eq!(ppo.learner.policy.parameters().copy(), policy);
+        }
+        assert_ne!(ppo.critic.parameters.copy(), critic);
+        ppo.iterate(&mut environment, 2).unwrap();
+        assert_ne!(ppo.learner.policy.parameters().copy(), policy);
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub(crate) fn assert_learns(tuner: &mut dyn Tuner, n: i64, iterations: u64) {
 }
 
 /// A run that was saved half-way and goes on in a fresh tuner ends with the weights of one that was not interrupted.
-pub(crate) fn assert_resumes<T: Tuner>(fresh: impl Fn() -> T) {
+pub(crate) fn assert_resumes<T: Tuner>(fresh: impl Fn() -> T) -> T {
     let run = |iterations: std::ops::Range<u64>, mut tuner: T| {
         let mut environment = TwoStates::new(16, 1);
         for iteration in iterations {
@@ -122,18 +122,19 @@ pub(crate) fn assert_resumes<T: Tuner>(fresh: impl Fn() -> T) {
         }
         tuner
     };
-    let whole = run(0..4, fresh());
-    let half = run(0..2, fresh());
+    let whole = run(0..6, fresh());
+    let half = run(0..3, fresh());
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state");
     let environment = Tensor::from_slice(&[1.0_f32]);
-    let beside = Beside { iteration: 2, environment, steps: 9, notes: serde_json::json!(["x"]) };
+    let beside = Beside { iteration: 3, environment, steps: 9, notes: serde_json::json!(["x"]) };
     half.save_state(&path, &beside).expect("room on disk");
     let mut resumed = fresh();
     let beside = resumed.resume(&path).expect("what was just saved");
-    assert_eq!((beside.iteration, beside.steps, beside.notes), (2, 9, serde_json::json!(["x"])));
-    assert_eq!(whole.learner().weights(), run(2..4, resumed).learner().weights());
+    assert_eq!((beside.iteration, beside.steps, beside.notes), (3, 9, serde_json::json!(["x"])));
+    assert_eq!(whole.learner().weights(), run(3..6, resumed).learner().weights());
     assert_ne!(whole.learner().weights(), half.learner().weights());
+    whole
 }
 
 pub(crate) fn small_config() -> TuneConfig {
