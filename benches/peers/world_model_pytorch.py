@@ -1,7 +1,8 @@
 """Updates per second of the state world model, written as one writes it in PyTorch: the peer of `reverie bench dreams --part speed`.
 
 Reads {"config": {...}, "updates": n, "threads": n} on standard input, prints one JSON line. The same sizes, the same batches (random
-numbers instead of play), blind stretches, leads, heads and loss, AdamW over all parameters, gradients clipped; plain modules, eager mode.
+numbers instead of play), blind stretches, leads, heads and loss, AdamW over all parameters, gradients clipped. Eager mode, with what need not
+be done step by step done for all steps at once, and heads in batched products, as ours are.
 """
 
 import json
@@ -37,12 +38,37 @@ class Gru(nn.Module):
         return h + torch.sigmoid(update - 1) * (candidate - h)
 
 
-def heads(count, layers, n_in, hidden, n_out):
-    def one():
-        deeper = [dense(hidden, hidden) for _ in range(layers - 1)]
-        return nn.Sequential(dense(n_in, hidden), *deeper, nn.Linear(hidden, n_out))
+class Heads(nn.Module):
+    """Networks side by side, in batched products; hidden layers as in `dense`."""
 
-    return nn.ModuleList(one() for _ in range(count))
+    def __init__(self, count, layers, n_in, hidden, n_out):
+        super().__init__()
+        self.count, self.hidden = count, hidden
+        self.first = nn.Linear(n_in, count * hidden)
+        widths = [hidden] * (layers - 1) + [n_out]
+
+        def uniform(*shape):
+            return nn.Parameter((torch.rand(count, *shape) * 2 - 1) / hidden**0.5)
+
+        self.weights = nn.ParameterList(uniform(hidden, width) for width in widths)
+        self.biases = nn.ParameterList(uniform(1, width) for width in widths)
+        self.gains = nn.ParameterList(nn.Parameter(torch.ones(count, 1, hidden)) for _ in widths)
+        self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(count, 1, hidden)) for _ in widths)
+
+    def rest(self, x, heads):
+        for weight, bias, gain, offset in zip(self.weights, self.biases, self.gains, self.offsets):
+            x = F.silu(F.layer_norm(x, (self.hidden,), eps=1e-3) * gain[heads] + offset[heads])
+            x = torch.baddbmm(bias[heads], x, weight[heads])
+        return x
+
+    def forward(self, x):
+        """[n, n_in] -> [n, heads, n_out]"""
+        return self.rest(self.first(x).view(-1, self.count, self.hidden).transpose(0, 1), slice(None)).transpose(0, 1)
+
+    def one(self, x, head):
+        rows = slice(head * self.hidden, (head + 1) * self.hidden)
+        x = F.linear(x, self.first.weight[rows], self.first.bias[rows])
+        return self.rest(x.unsqueeze(0), slice(head, head + 1)).squeeze(0)
 
 
 def symlog(x):
@@ -74,11 +100,11 @@ class WorldModel(nn.Module):
         self.input = dense(stoch + direct, hidden)
         self.gru = Gru(hidden, deter)
         self.prior_trunk = dense(deter + direct, hidden)
-        self.prior_heads = heads(count, 1, hidden, -(-hidden // 2), stoch)
+        self.prior_heads = Heads(count, 1, hidden, -(-hidden // 2), stoch)
         self.posterior_h = nn.Linear(deter, hidden)
         self.posterior_e = nn.Linear(c["embed"], hidden)
         self.posterior = nn.Sequential(dense(hidden, hidden), nn.Linear(hidden, stoch))
-        self.decoder_heads = heads(count, 3, deter + direct + stoch, hidden, STATE)
+        self.decoder_heads = Heads(count, 3, deter + direct + stoch, hidden, STATE)
         self.register_buffer("spread", torch.zeros(2, STATE))
         self.register_buffer("two_valued", torch.tensor([float(i in TWO_VALUED) for i in range(STATE)]))
         self.register_buffer("gaussian", torch.tensor([i in GAUSSIAN + TWO_VALUED for i in range(STATE)]))
@@ -97,7 +123,7 @@ class WorldModel(nn.Module):
     def forward(self, state, leads, actions, begins, blind, learns, h, z, lead, x):
         c = self.c
         from_seen = self.posterior_e(self.encoder(symlog(state)))
-        posteriors, priors, foretold = [], [], []
+        posteriors, all_known, foretold, any_blind = [], [], [], bool(blind.any())
         for t in range(state.shape[0]):
             keep = (1 - begins[t]).unsqueeze(-1)
             h, z, lead, x = h * keep, z * keep, lead * keep, x * keep
@@ -105,22 +131,23 @@ class WorldModel(nn.Module):
             direct = torch.cat([waves(x.detach()), lead, taken], -1)
             h = self.gru(self.input(torch.cat([z, direct], -1)), h)
             known = torch.cat([h, direct], -1)
-            trunk = self.prior_trunk(known)
-            prior = self.probabilities(torch.stack([head(trunk) for head in self.prior_heads], 1))
             posterior = self.probabilities(self.posterior(F.silu(self.posterior_h(h) + from_seen[t])))
             head, dark = t % c["heads"], blind[t].unsqueeze(-1)
-            believed = torch.where(dark.unsqueeze(-1) > 0, prior[:, head].detach(), posterior)
-            sample = torch.distributions.OneHotCategorical(probs=believed.detach()).sample()
+            believed = posterior
+            if any_blind:
+                with torch.no_grad():
+                    prior = self.probabilities(self.prior_heads.one(self.prior_trunk(known), head))
+                believed = torch.where(dark.unsqueeze(-1) > 0, prior, posterior)
+            sample = torch.distributions.OneHotCategorical(probs=believed.detach(), validate_args=False).sample()
             z = (sample + believed - believed.detach()).flatten(-2)
             given = torch.cat([known, z], -1)
-            change = torch.stack([head(given) for head in self.decoder_heads], 1)
-            by_head = (x.unsqueeze(1) + change).clamp(-2, 2)
+            by_head = (x.unsqueeze(1) + self.decoder_heads(given)).clamp(-2, 2)
             told = by_head[:, head]
             told = told + ((told.sign() - told) * self.two_valued).detach()
             x = torch.where(dark > 0, told, state[t])
-            lead = torch.where(dark > 0, lead_after(lead, taken, before, x), leads[t])
+            lead = torch.where(dark > 0, lead_after(lead, taken, before, x), leads[t]) if any_blind else leads[t]
             posteriors.append(posterior)
-            priors.append(prior)
+            all_known.append(known)
             foretold.append(by_head)
         square = (symlog(torch.stack(foretold)) - symlog(state).unsqueeze(2)).square() + c["least_deviation"] ** 2
         errors = torch.where(self.gaussian, square, square.sqrt())
@@ -133,7 +160,9 @@ class WorldModel(nn.Module):
                 error = (errors * weights.unsqueeze(-1)).sum((0, 1, 2)) / weights.sum()
                 scale = self.scale(kind, error)
                 nll = nll + ((error / scale + scale.log()) * half).sum() * weights.sum() / counts.sum()
-        posterior, prior = torch.stack(posteriors).unsqueeze(2), torch.stack(priors)
+        posterior = torch.stack(posteriors).unsqueeze(2)
+        prior = self.prior_heads(self.prior_trunk(torch.stack(all_known).flatten(0, 1)))
+        prior = self.probabilities(prior).unflatten(0, state.shape[:2])
         weights = learns * (1 - blind).unsqueeze(-1)
         weights = weights / weights.sum()
 

@@ -40,7 +40,13 @@ pub struct Args {
     /// torch-cpu (or cpu) or cuda:0
     #[arg(long, default_value = "cpu")]
     device: String,
+    #[command(flatten)]
+    curves: crate::curves::Args,
 }
+
+#[cfg(feature = "view")]
+const PLOTS: &[reverie_rerun::CurvePlot] =
+    &[reverie_rerun::CurvePlot { title: "Loss, one member and task after the other", lines: &[("loss", 0x66_CCEE)] }];
 
 pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()> {
     let tasks = crate::tasks::Selection::tasks(&args.tasks);
@@ -60,7 +66,13 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
     let (play, play_data) = data(&args.play)?;
     let stride = world.info.config.actions_per_step;
     let success = &config.success;
-    for task in tasks {
+    let updates = success.members as u64 * success.updates;
+    let mut curves = args.curves.open(
+        "train reward",
+        #[cfg(feature = "view")]
+        PLOTS,
+    )?;
+    for (number, task) in tasks.into_iter().enumerate() {
         let mut noise = Noise::new(success.seed, &format!("success latents {task}"), world.device());
         let windows = moments::demonstration_windows(&demos, task, stride);
         ensure!(!windows.is_empty(), "data set {}: no demonstration of {task}", args.demos.display());
@@ -75,10 +87,12 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             world_model: world.identity.clone(),
             provenance: provenance(sources.clone()),
         };
-        let bar = ProgressBar::new(success.members as u64 * success.updates)
+        let bar = ProgressBar::new(updates)
             .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} updates, {eta} left  {msg}").context("progress bar")?);
         let trained = train_success(&labelled, success, subject, |member, update, loss| {
-            bar.set_position(member as u64 * success.updates + update);
+            let done = member as u64 * success.updates + update;
+            curves.point(number as u64 * updates + done, &[loss]);
+            bar.set_position(done);
             bar.set_message(format!("loss {loss:.3}"));
             if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
@@ -112,6 +126,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             tracing::warn!("{task}: no threshold tells dreamt successes with the precision asked for, {}", success.precision);
         }
     }
+    curves.finish()?;
     println!("wrote {}", args.out.display());
     Ok(())
 }

@@ -10,8 +10,8 @@ use reverie_rerun::{Level, Plots, Viewer, ViewerOptions};
 use reverie_schema::{Action, CONTROL_PERIOD_NS, N_ACT, Observation, RobotSpec, Stamp, scene::Scene};
 use reverie_sim::{Replay, Task};
 use reverie_world_model::{
-    ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Noise, PICTURE_PX, RawPlay, SuccessCheckpoint, SuccessClassifier,
-    TrainedWorldModel, reduce,
+    ChainConfig, ChunkNoise, Conditioner, DiffusionPolicy, Dynamics, GuardedWorld, Noise, PICTURE_PX, RawPlay, SuccessCheckpoint,
+    SuccessClassifier, TrainedWorldModel, reduce,
 };
 use reverie_world_model::{Kind, Tensor};
 
@@ -51,7 +51,7 @@ pub struct Args {
     /// Write the recording to this file instead of opening the viewer
     #[arg(long, value_name = "FILE")]
     rrd: Option<PathBuf>,
-    /// Write a strip of pictures, simulation above and dream below, to this PNG file
+    /// Write a strip of pictures, simulation above and dream below, and what was imagined to be seen below that, to this PNG file
     #[arg(long, value_name = "FILE")]
     strip: Option<PathBuf>,
 }
@@ -105,7 +105,7 @@ pub fn run(config: &Config, args: &Args) -> Result<()> {
     };
     println!("{}\n{}", told("simulation", &simulated), told("dream", &dreamt));
     if let Some(path) = &args.strip {
-        strip(config, &replay, [&simulated, &dreamt], path)?;
+        strip(config, &replay, [&simulated, &dreamt], world.info.config.inputs.has_cameras(), path)?;
         println!("wrote {}", path.display());
     }
     if let Some(path) = &args.rrd {
@@ -202,18 +202,19 @@ fn dream(
     let tuned = DiffusionPolicy::new(policy, &chain, Device::Cpu)?;
     let folder = reward::folder(&args.reward, args.task);
     let classifier = if folder.join("success.json").exists() {
-        let classifier = SuccessClassifier::new(&SuccessCheckpoint::load(&folder)?, Device::Cpu)?;
-        ensure!(
-            classifier.info.world_model == world.identity,
-            "success classifier {}: it was trained on another world model; train it again with `reverie train reward --task {}`",
-            folder.display(),
-            args.task
-        );
-        Some(classifier)
+        Some(SuccessClassifier::new(&SuccessCheckpoint::load(&folder)?, Device::Cpu)?)
     } else {
+        tracing::warn!(
+            "no success classifier in {}: whether the dream is done is not told, and its guards are off",
+            folder.display()
+        );
         None
     };
+    let guarded = |classifier| GuardedWorld::new(world, classifier, &config.finetune.dream);
+    let guarded =
+        classifier.as_ref().map(guarded).transpose().with_context(|| format!("success classifier {}", folder.display()))?;
     let mut rollout = Rollout::default();
+    let mut told = 0;
     let mut seer = Seer::new(config, replay)?;
     let each = settings.actions_per_step;
     let mut step = 0;
@@ -227,8 +228,9 @@ fn dream(
             seer.see(&observation)?
         });
         rollout.observations.push(observation);
-        let fires = classifier.as_ref().is_some_and(|c| c.fires(&latent).double_value(&[0]) > 0.5);
-        if fires && rollout.done_at.is_none() {
+        let fires = step > 0 && guarded.as_ref().is_some_and(|guarded| guarded.done(&latent).double_value(&[0]) > 0.5);
+        told = if fires { told + 1 } else { 0 };
+        if told >= config.finetune.dream.successes_in_a_row && rollout.done_at.is_none() {
             rollout.done_at = Some(step);
         }
         if step >= args.steps {
@@ -245,7 +247,10 @@ fn dream(
         rollout.actions.extend(Vec::<f32>::try_from(chunk.reshape([-1]))?);
         for part in 0..rows / each {
             let actions = chunk.narrow(1, (part * each) as i64, each as i64).reshape([1, -1]);
-            latent = world.model.imagine(&latent, &actions, &mut noise);
+            latent = match &guarded {
+                Some(guarded) => guarded.step(&latent, &actions, 1, &mut noise).latent,
+                None => world.model.imagine(&latent, &actions, &mut noise),
+            };
             step += each;
         }
     }
@@ -353,21 +358,33 @@ pub fn write_pair(replay: &Replay, pair: &Pair<'_>, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Pictures at even times, the simulation above and the dream below.
-fn strip(config: &Config, replay: &Replay, rollouts: [&Rollout; 2], path: &Path) -> Result<()> {
+/// A picture of a world model in the size of a strip's.
+fn enlarged(picture: &[u8]) -> Vec<u8> {
+    let at = |to: usize| to * PICTURE_PX / STRIP_PX;
+    (0..STRIP_PX)
+        .flat_map(|y| (0..STRIP_PX).map(move |x| 3 * (at(y) * PICTURE_PX + at(x))))
+        .flat_map(|from| picture[from..from + 3].iter().copied())
+        .collect()
+}
+
+/// Pictures at even times, the simulation above and the dream below, both drawn from their states; if the dream `looks`, its own pictures
+/// below that.
+fn strip(config: &Config, replay: &Replay, rollouts: [&Rollout; 2], looks: bool, path: &Path) -> Result<()> {
     let mut seer = Seer::new(config, replay)?;
     seer.camera = Camera::calvin_static().with_size(STRIP_PX, STRIP_PX);
-    let (width, height) = (STRIP * STRIP_PX, 2 * STRIP_PX);
+    let rows = if looks { &[(0, false), (1, false), (1, true)][..] } else { &[(0, false), (1, false)] };
+    let (width, height) = (STRIP * STRIP_PX, rows.len() * STRIP_PX);
     let mut pixels = vec![255_u8; width * height * 3];
     // Until both are over, and a little longer.
     let last = rollouts.iter().map(|r| r.done_at.unwrap_or(usize::MAX)).max().map_or(usize::MAX, |step| step.saturating_add(8));
     let last = last.min(rollouts[0].observations.len() - 1);
-    for (row, rollout) in rollouts.into_iter().enumerate() {
+    for (row, &(which, imagined)) in rows.iter().enumerate() {
+        let rollout = rollouts[which];
         let each = (rollouts[0].observations.len() - 1) as f64 / (rollout.observations.len() - 1).max(1) as f64;
         for column in 0..STRIP {
             let at = last as f64 * column as f64 / (STRIP - 1) as f64;
             let index = ((at / each).round() as usize).min(rollout.observations.len() - 1);
-            let seen = seer.see(&rollout.observations[index])?;
+            let seen = if imagined { enlarged(&rollout.pictures[index]) } else { seer.see(&rollout.observations[index])? };
             for (y, line) in seen.chunks_exact(STRIP_PX * 3).enumerate() {
                 let to = ((row * STRIP_PX + y) * width + column * STRIP_PX) * 3;
                 pixels[to..to + line.len()].copy_from_slice(line);

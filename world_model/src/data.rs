@@ -264,7 +264,8 @@ impl Streams {
                 }
                 blind[t * streams + stream] = 1.0;
             }
-            // Each head leaves out the episodes of its turn: what heads agree on does not hang on single episodes.
+            // Each head leaves out the episodes of its turn: what heads agree on does not hang on single episodes. A sequence counts as of
+            // the episode that it ends in, so that a head sees the end of one it leaves out where another begins.
             if let Some(now) = cursor.filter(|_| config.heads > 1) {
                 learns[stream * config.heads + now.episode % config.heads] = 0.0;
             }

@@ -133,9 +133,10 @@ pub struct SuccessInfo {
     pub threshold: f64,
     /// On held-out recorded frames.
     pub recorded: Quality,
-    /// On held-out dreams.
+    /// On held-out dreams, the ones that the threshold is chosen on.
     pub dreamt: Quality,
-    /// Success told of held-out dreams, of what was recorded under the same actions: how well both, world model and classifier, foretell it.
+    /// Success told of these dreams, of what was recorded under the same actions: how well both, world model and classifier, foretell it. Held
+    /// out from the classifier; the world model has learned from most of these recordings. The moments that dreams begin at count too.
     pub foretold: Quality,
     /// Where it comes from.
     pub provenance: Provenance,
