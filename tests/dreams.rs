@@ -114,8 +114,8 @@ fn from_play_to_a_tuned_policy() {
     let at = folder.path();
     let said = works(at, &["train", "world-model"]);
     assert!(said.contains("80 control steps ahead by model"), "{said}");
-    let said = works(at, &["train", "reward", "--task", "open_drawer"]);
-    assert!(said.contains("open_drawer") && said.contains("recall"), "{said}");
+    let said = works(at, &["train", "reward", "--task", "open_drawer", "--rrd", "reward.rrd"]);
+    assert!(said.contains("open_drawer") && said.contains("recall") && at.join("reward.rrd").exists(), "{said}");
     let finetune = ["finetune", "--task", "open_drawer", "--policy", "runs/base", "--check-every", "2", "--check-episodes", "2"];
     works(at, &finetune);
     let info = fs::read_to_string(at.join("runs/finetune/open_drawer/policy.json")).expect("a policy");
@@ -215,6 +215,13 @@ fn a_world_model_of_vision_tells_the_state() {
     let error = fails(at, &eval);
     assert!(error.contains("with the decoder rti") && error.contains("4 control steps"), "{error}");
     works(at, &["view", "dream", "--policy", "runs/base", "--steps", "8", "--strip", "dream.png"]);
+    let size = fs::read(at.join("dream.png")).expect("a picture")[16..24].to_vec();
+    assert_eq!(
+        size,
+        [1200_u32.to_be_bytes(), 600_u32.to_be_bytes()].concat(),
+        "simulation, dream, and what was imagined to be seen"
+    );
+    works(at, &["--set", "world_model.inputs=hybrid", "train", "world-model", "--out", "runs/hybrid"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod moments;
 #[cfg(feature = "view")]
 mod person;
 pub mod recorded;
-mod reward;
+pub mod reward;
 mod sight;
 mod simulation;
 #[cfg(feature = "view")]

@@ -145,3 +145,51 @@ impl Alike {
         (self.low..=self.high).contains(&state.scene[self.entry])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOUGHT: Sought = Sought { task: Task::OpenDrawer, scene: SceneId::D, stride: 4, count: 20, seed: 3 };
+
+    /// Demonstrations that begin at x = 0 with a shut drawer, and open it in the end.
+    fn demos() -> Recorded {
+        let mut frames = [[0.0, 0.08, 0.0]; 24];
+        frames[20..].fill([0.3, 0.0, 0.2]);
+        Recorded::of(&[&frames, &frames], "open_drawer")
+    }
+
+    /// One frame of four is fit to begin at; the hand is elsewhere in the next, may hold something in the third, and the drawer is open in the
+    /// last.
+    #[test]
+    fn dreams_begin_where_demonstrations_do() {
+        let kinds = [[0.01, 0.08, 0.0], [0.05, 0.08, 0.0], [0.01, 0.04, 0.0], [0.01, 0.08, 0.2]];
+        let frames: Vec<[f32; 3]> = (0..400).map(|frame| kinds[frame % 4]).collect();
+        let play = Recorded::of(&[&frames, &frames[..20]], "play");
+        let found = play_starts(&play, &demos(), SOUGHT);
+        assert_eq!(found.len(), SOUGHT.count);
+        for first in found {
+            let frame = first + (CONTEXT * SOUGHT.stride) as i64;
+            assert!(frame % 4 == 0 && frame < 400, "frame {frame}");
+        }
+    }
+
+    /// The drawer of the first episode opens, that of the second stays shut, that of the third is open from the beginning.
+    #[test]
+    fn windows_of_play_are_of_a_task_that_can_be_done() {
+        let moved = |from: usize, drawer: [f32; 2]| -> Vec<[f32; 3]> {
+            (0..120).map(|frame| [0.0, 0.08, drawer[usize::from(frame >= from)]]).collect()
+        };
+        let play = Recorded::of(&[&moved(60, [0.0, 0.2]), &moved(0, [0.0, 0.0]), &moved(0, [0.2, 0.2])], "play");
+        let windows = play_windows(&play, &demos(), SOUGHT, 10);
+        let (mut done, mut not) = (0, 0);
+        for Window { first, context, done: labels } in windows {
+            let begin = first + context * SOUGHT.stride;
+            assert!(begin < 240 && !(60..120).contains(&begin), "frame {begin}: the drawer is open already");
+            let want: Vec<bool> = (0..10).map(|step| (60..120).contains(&(begin + step * SOUGHT.stride))).collect();
+            assert_eq!(labels, want, "frame {begin}");
+            if labels.contains(&true) { done += 1 } else { not += 1 }
+        }
+        assert!(done > 0 && not > 0 && done <= SOUGHT.count && not <= SOUGHT.count, "{done} done, {not} not");
+    }
+}

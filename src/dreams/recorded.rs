@@ -134,3 +134,26 @@ impl Recorded {
         named.filter(|(name, _)| name.as_deref() == Some(task.name())).map(|(_, range)| range.clone()).collect()
     }
 }
+
+#[cfg(test)]
+impl Recorded {
+    /// One episode a slice, of frames by the TCP's x, the width between the fingers and how far the drawer is open, metres.
+    pub fn of(episodes: &[&[[f32; 3]]], task: &str) -> Self {
+        let mut recorded = Self { raw: RawPlay::default(), scenes: Vec::new(), tasks: Vec::new() };
+        for episode in episodes {
+            let from = recorded.scenes.len();
+            for [x, width, drawer] in *episode {
+                let mut state = [0.0; STATE_FEATURES];
+                (state[0], state[WIDTH]) = (*x, *width);
+                let mut scene = [0.0; SCENE_OBS];
+                scene[1] = *drawer;
+                recorded.raw.state.extend(state);
+                recorded.raw.actions.extend([0.0; reverie_schema::N_ACT]);
+                recorded.scenes.push(scene);
+            }
+            recorded.raw.episodes.push(from..recorded.scenes.len());
+            recorded.tasks.push(Some(task.to_owned()));
+        }
+        recorded
+    }
+}

@@ -97,7 +97,7 @@ pub fn run(config: &Config, args: &Args, interrupted: &AtomicBool) -> Result<()>
             if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         bar.finish_and_clear();
-        let out = args.out.join(task.name());
+        let out = folder(&args.out, task);
         trained.save(&out)?;
         let info = &trained.info;
         println!(

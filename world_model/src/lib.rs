@@ -44,30 +44,28 @@ pub use checkpoint::{TrainedWorldModel, WorldModelCheckpoint, WorldModelInfo};
 pub use config::{Inputs, WorldModelConfig};
 pub use data::{PICTURE_LEN, PlayData, RawPlay};
 pub use dream::{Conditioner, Dream, DreamConfig, Dynamics, Imagined, Risk, starts};
-pub use environment::{Environment, Forkable, Returns, RewardScale, Situation, Transition, advantages};
+pub use environment::{Environment, Forkable, Situation, Transition};
 pub use error::WorldModelError;
 pub use guarded::GuardedWorld;
-pub use layers::symlog;
 pub use lead::LEASH_M;
-pub use likelihood::{Spread, balanced_kl, nll};
+pub use likelihood::Spread;
 pub use morec::{
     Discriminators, DynamicsReward, DynamicsRewardConfig, Snapshot, Verdict, plausibility, train as train_dynamics_reward,
 };
-pub use noise::{Noise, sample_one_hot};
-pub use predict::{MlpDynamics, Moves, OpenLoop, Usual, disagreement, open_loop, usual_disagreement};
+pub use noise::Noise;
+pub use predict::{MlpDynamics, Moves, OpenLoop, Usual, open_loop, usual_disagreement};
 pub use quantiles::Quantiles;
 pub use rssm::{CAMERAS, Foretold, Loss, Observed, WorldModel};
 pub use sequence::{Seen, Sequence};
 pub use store::{Info, Provenance, Stored};
 // The program composes latents and conditions; libtorch itself stays a dependency of this crate and of the policy.
 pub use success::{
-    Labelled, Quality, Subject, SuccessCheckpoint, SuccessClassifier, SuccessConfig, SuccessInfo, Window, contrast,
-    label as label_windows, train as train_success,
+    Labelled, Quality, Subject, SuccessCheckpoint, SuccessClassifier, SuccessConfig, SuccessInfo, Window, label as label_windows,
+    train as train_success,
 };
 pub use tch::{Kind, Tensor, no_grad_guard};
 pub use train::{Ended, WorldModelProgress, WorldModelTrainer};
 pub use tune::{
     B2, B2Config, Beside, ChainConfig, Chains, ChunkNoise, D3po, D3poConfig, DiffusionPolicy, Iteration, Judge, Learner, Method,
-    Outcome, ParetoJudge, Ppo, PpoConfig, Preference, SeenRollout, Select, SuccessJudge, TuneConfig, Tuner, clip_ranges,
-    denoising_discounts, policy_loss, preference_loss,
+    Outcome, ParetoJudge, Ppo, PpoConfig, Preference, SeenRollout, Select, SuccessJudge, TuneConfig, Tuner,
 };

@@ -149,6 +149,13 @@ fn main_table(runner: &Runner<'_>, tasks: &[Task]) -> Result<(Value, Value)> {
         "minutes_world_model": world.info.minutes,
         "minutes_finetune_per_task": of("minutes_finetune_most").into_iter().fold(0.0, f64::max),
     });
+    // How far off the last of 80 control steps is that were foretold without seeing.
+    for (name, error) in ["model", "constant", "mlp"].iter().zip(&world.info.open_loop) {
+        claims[format!("open_loop_tcp_m_{name}")] = json!(error.tcp_m.last());
+        claims[format!("open_loop_mechanisms_m_{name}")] = json!(error.mechanisms_m.last());
+        claims[format!("open_loop_moves_precision_{name}")] = json!(error.moves.precision());
+        claims[format!("open_loop_moves_recall_{name}")] = json!(error.moves.recall());
+    }
     for row in &rows {
         let task = row["task"].as_str().unwrap_or_default();
         claims[format!("base_{task}")] = row["before"].clone();

@@ -19,7 +19,7 @@ use crate::{
     actor::Actor,
     attempt::attempt,
     config::Config,
-    dreams::{Folders, ModelSight},
+    dreams::{Folders, ModelSight, reward},
     models, parallel,
     report::Rate,
 };
@@ -191,7 +191,7 @@ impl<'a> Runner<'a> {
     /// What a tuning is made of: its command line, and the models that this names.
     fn asked(&self, cell: &Cell, task: Task, seed: u64) -> Result<String> {
         let folders = self.folders(cell);
-        let reward = folders.reward.join(task.name());
+        let reward = reward::folder(&folders.reward, task);
         let models = [(&self.args.policy, "policy.json"), (&folders.world_model, "world_model.json"), (&reward, "success.json")];
         let words = self.words(cell, task, seed).into_iter().map(|word| Ok(word.to_string_lossy().into_owned()));
         let hashes = models.into_iter().map(|(folder, file)| tensors_hash(folder, file));

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::Args;
 use crate::{
     config::Config,
-    dreams::recorded,
+    dreams::{recorded, reward},
     eyes::{CameraName, Eyes},
     models, parallel,
     report::Samples,
@@ -48,7 +48,7 @@ pub fn run(config: &Config, args: &Args) -> Result<(Value, Value)> {
     models::set_threads(threads);
     let checkpoint = WorldModelCheckpoint::load(&args.folders.world_model)?;
     let world = TrainedWorldModel::new(&checkpoint, Device::Cpu)?;
-    let success = SuccessClassifier::new(&SuccessCheckpoint::load(&args.folders.reward.join(TASK.name()))?, Device::Cpu)?;
+    let success = SuccessClassifier::new(&SuccessCheckpoint::load(&reward::folder(&args.folders.reward, TASK))?, Device::Cpu)?;
     let policy = models::load(&args.policy)?;
     let conditioner = Conditioner::new(&policy, TASK.name(), Device::Cpu)?;
     let tuned = DiffusionPolicy::new(&policy, &config.finetune.chain, Device::Cpu)?;

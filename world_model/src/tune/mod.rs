@@ -16,7 +16,6 @@ pub use chain::{ChainConfig, Chains, ChunkNoise, DiffusionPolicy};
 pub use config::{B2Config, D3poConfig, Method, PpoConfig, Select, TuneConfig};
 pub use d3po::{D3po, Judge, Outcome, ParetoJudge, Preference, Seen as SeenRollout, SuccessJudge};
 pub use learner::Learner;
-pub use objective::{clip_ranges, denoising_discounts, policy_loss, preference_loss};
 pub use ppo::Ppo;
 
 use std::path::Path;
