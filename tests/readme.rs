@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::Value;
 
 /// The claims that the project promises, by file of `docs/results`.
-const PROMISED: [(&str, &[&str]); 6] = [
+const PROMISED: [(&str, &[&str]); 8] = [
     (
         "demo",
         &[
@@ -67,6 +67,19 @@ const PROMISED: [(&str, &[&str]); 6] = [
             "delay4_plain_drop",
         ],
     ),
+    (
+        "dreams_main",
+        &[
+            "base_mean",
+            "tuned_mean",
+            "tasks_improved",
+            "min_gain",
+            "environment_steps",
+            "minutes_world_model",
+            "minutes_finetune_per_task",
+        ],
+    ),
+    ("dreams_fast", &["tuned_full", "tuned_rti"]),
     ("experts", &["tasks", "expert_success_mean", "expert_success_min"]),
     ("lh_mtlc_expert", &["average_length", "chains"]),
 ];
