@@ -176,7 +176,7 @@ pub fn open_loop(
     Ok(errors)
 }
 
-/// What is usual of the heads' variance, so that [`disagreement`] can be told as a share of it, and of the error.
+/// What is usual of the heads' variance, so that their disagreement can be told as a share of it, and of the error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Usual {
