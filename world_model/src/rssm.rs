@@ -265,7 +265,10 @@ impl WorldModel {
             let mut believed = posterior.shallow_clone();
             if is_blind {
                 // A prior that learned from blind errors would choose what errs least on average: that nothing ever moves.
-                let prior = self.probabilities(&self.prior.one(&self.prior_trunk.forward(&known), head)).detach();
+                let prior = {
+                    let _guard = tch::no_grad_guard();
+                    self.probabilities(&self.prior.one(&self.prior_trunk.forward(&known), head))
+                };
                 let blind = blind.unsqueeze(-1);
                 believed = prior * &blind + believed * (blind * -1.0 + 1.0);
             }
