@@ -125,7 +125,6 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.overlays.resolve()?;
     watch_interrupts()?;
-    let _begun_at = report::commit();
     match &cli.verb {
         Verb::Demo(args) => demo::run(&config, args, &INTERRUPTED),
         #[cfg(feature = "robot")]
@@ -137,11 +136,20 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         #[cfg(feature = "data")]
         Verb::Import(what) => import::run(&config, what),
         #[cfg(feature = "learn")]
-        Verb::Train(what) => train::run(&config, what, &INTERRUPTED),
+        Verb::Train(what) => {
+            report::commit();
+            train::run(&config, what, &INTERRUPTED)
+        }
         #[cfg(feature = "learn")]
-        Verb::Finetune(args) => dreams::finetune::run(&config, args, &INTERRUPTED),
+        Verb::Finetune(args) => {
+            report::commit();
+            dreams::finetune::run(&config, args, &INTERRUPTED)
+        }
         Verb::Eval(args) => eval::run(&config, args),
-        Verb::Bench(what) => bench::run(&config, what),
+        Verb::Bench(what) => {
+            report::commit();
+            bench::run(&config, what)
+        }
         Verb::Tune(args) => tune::run(&config, args),
         Verb::View(args) => view::run(&config, args),
         Verb::Doctor { json } => doctor::run(*json),

@@ -106,8 +106,8 @@ fn output(program: &str, args: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The commit that the program was begun at, `-dirty` if tracked files differed from it. [`crate::main`] asks for it first of all:
-/// what is committed while a long run goes on has not made its results.
+/// The commit that the program was begun at, `-dirty` if tracked files differed from it. Verbs that run long ask for it first
+/// of all: what is committed while they go on has not made their results.
 pub fn commit() -> String {
     static COMMIT: LazyLock<String> =
         LazyLock::new(|| output("git", &["describe", "--always", "--dirty", "--abbrev=12"]).unwrap_or_else(|| "unknown".into()));
